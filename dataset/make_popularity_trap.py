@@ -1,0 +1,164 @@
+"""Makes `popularity-trap`: a small long-tail dataset whose right answers are known.
+
+After each cue a popular item is likelier (0.6) than the one tail item that belongs to the cue (0.4), and in what is
+held out the tail item is nearly always right. A model that has learned the training data perfectly by cross-entropy
+therefore never ranks the right tail item first; one in which tail items weigh e times more does, because 0.4 e > 0.6.
+
+Needs nothing but Python; the same seed gives the same bytes everywhere:
+
+    python dataset/make_popularity_trap.py --output dataset/popularity-trap/popularity-trap.inter
+
+Words used here: triple j is a cue `c`, its tail item `a`, and the tail item `b` that belongs to `a`. It has two
+rivals, popular items `h`: one follows `c` instead of `a`, the other follows `a` instead of `b`. A block is what a user
+does after a cue: `c rival`, `c a rival` or `c a b`. A user's sequence is an opening of a few popular items, one to five
+blocks of different triples, and an ending of three items, of which leave-one-out holds out the last two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+TRIPLES = 60
+# One fifth of all items: 3 * 60 tail items and 45 popular ones are 225.
+HEAD_ITEMS = 45
+# Triples whose numbers differ modulo this share no popular item: see `rival_of_a` and `rival_of_b`.
+RESIDUES = 15
+# One user of each group ends in each triple. Group g has so many blocks in each sequence: if all had as many, the ending
+# would stand where no model has seen what follows a cue. The numbers add up to one block for each of BLOCK_KINDS.
+BLOCKS_IN_GROUP = [3, 4, 2, 3, 5, 2, 3, 1, 4, 3]
+# The 30 blocks of each triple: a follows c in 12 of 30 (0.4), b follows a in 5 of 12 (0.42).
+BLOCK_KINDS = ["c rival"] * 18 + ["c a rival"] * 7 + ["c a b"] * 5
+# One tenth of the users end in popular items; without them no metric of popular targets would have a user.
+HEAD_TARGET_GROUP = 1
+OPENING_LENGTHS = [2, 3, 4]
+DEFAULT_SEED = 2024
+
+Sequence = list[str]
+
+
+def head_item(number: int) -> str:
+    """A popular item; numbers beyond the last start again."""
+    return f"h{number % HEAD_ITEMS:02d}"
+
+
+def rival_of_a(triple: int) -> str:
+    """The popular item that follows the cue more often than `a` does; its number is the triple's, modulo RESIDUES."""
+    return head_item(triple)
+
+
+def rival_of_b(triple: int) -> str:
+    """The popular item that follows `a` more often than `b` does; its number is the triple's, modulo RESIDUES.
+
+    Only the 30 popular items that rival a single `a` take this part, so that all come out about as popular.
+    """
+    return head_item(RESIDUES + triple % (2 * RESIDUES))
+
+
+def next_head_item(item: str) -> str:
+    """The popular item that follows a popular item in an opening."""
+    return head_item(int(item[1:]) + 1)
+
+
+def block(triple: int, kind: str) -> Sequence:
+    """The two or three items of a block."""
+    cue, a, b = f"c{triple:02d}", f"a{triple:02d}", f"b{triple:02d}"
+    return {
+        "c rival": [cue, rival_of_a(triple)],
+        "c a rival": [cue, a, rival_of_b(triple)],
+        "c a b": [cue, a, b],
+    }[kind]
+
+
+def ending(group: int, triple: int) -> Sequence:
+    """A user's last three items: the first stays in training, the second is for validation, the third for test."""
+    if group != HEAD_TARGET_GROUP:
+        return block(triple, "c a b")
+    if triple % 2:
+        return block(triple, "c a rival")
+    return [*block(triple, "c rival"), next_head_item(rival_of_a(triple))]
+
+
+def triples_of_blocks(group: int, triple: int) -> list[int]:
+    """The triples of a user's blocks, each with another residue than the others and the ending's own `triple`.
+
+    Over all users each triple has 30 blocks, one for each group and place.
+    """
+    offsets = [offset for offset in range(TRIPLES) if offset % RESIDUES]
+    first = sum(BLOCKS_IN_GROUP[:group])
+    return [(triple + offset) % TRIPLES for offset in offsets[first : first + BLOCKS_IN_GROUP[group]]]
+
+
+def shuffled(values: list, generator: random.Random) -> list:
+    """The values in random order; uses `random()` alone, whose numbers Python promises never to change."""
+    keyed = [(generator.random(), place) for place in range(len(values))]
+    return [values[place] for _, place in sorted(keyed)]
+
+
+def opening(length: int, taken: set[str], used: Counter[int], generator: random.Random) -> Sequence:
+    """`length` popular items in a row, none of them `taken`; starts with one that has started the fewest so far."""
+    openings = {start: [head_item(start + step) for step in range(length)] for start in range(HEAD_ITEMS)}
+    free = [start for start in shuffled(list(openings), generator) if taken.isdisjoint(openings[start])]
+    start = min(free, key=used.__getitem__)
+    used[start] += 1
+    return openings[start]
+
+
+def make_sequences(seed: int) -> list[Sequence]:
+    """The sequences of all users, in the order of the users."""
+    generator = random.Random(seed)
+    kinds_left = [shuffled(BLOCK_KINDS, generator) for _ in range(TRIPLES)]
+    openings_used: Counter[int] = Counter()
+    users = [(group, triple) for group in range(len(BLOCKS_IN_GROUP)) for triple in range(TRIPLES)]
+    sequences = []
+    for group, triple in shuffled(users, generator):
+        blocks = [block(other, kinds_left[other].pop()) for other in triples_of_blocks(group, triple)]
+        last = ending(group, triple)
+        # Nor may the ending's rivals come earlier: masking a user's history would then spring the trap.
+        taken = {*chain(*blocks), *last, rival_of_a(triple), rival_of_b(triple)}
+        length = OPENING_LENGTHS[int(generator.random() * len(OPENING_LENGTHS))]
+        first = opening(length, taken, openings_used, generator)
+        sequences.append([*first, *chain(*shuffled(blocks, generator)), *last])
+    return sequences
+
+
+def check(sequences: list[Sequence]) -> None:
+    """Asserts what the trap rests on: who is popular in training, no item twice for a user, no item hardly seen."""
+    assert all(len(set(sequence)) == len(sequence) for sequence in sequences), "an item comes twice for a user"
+    counts = Counter(chain.from_iterable(sequence[:-2] for sequence in sequences))
+    by_popularity = [item for item, _ in counts.most_common()]
+    assert len(counts) == 3 * TRIPLES + HEAD_ITEMS, "an item is missing in training"
+    assert {item[0] for item in by_popularity[:HEAD_ITEMS]} == {"h"}, "a tail item is among the top fifth"
+    least_popular_head, most_popular_tail = (counts[item] for item in by_popularity[HEAD_ITEMS - 1 : HEAD_ITEMS + 1])
+    assert least_popular_head > 1.5 * most_popular_tail, "the cut between head and tail is not clear"
+    assert min(counts.values()) >= 5, "an item is hardly seen in training"
+
+
+def to_inter(sequences: list[Sequence]) -> str:
+    """The text of the `.inter` file; the timestamp is the position in the user's sequence, from 1."""
+    rows = (
+        f"u{user:03d}\t{item}\t{position}\n"
+        for user, sequence in enumerate(sequences, start=1)
+        for position, item in enumerate(sequence, start=1)
+    )
+    return "user_id:token\titem_id:token\ttimestamp:float\n" + "".join(rows)
+
+
+def main() -> None:
+    """Writes the dataset that the command line asks for."""
+    parser = argparse.ArgumentParser(description="Make the popularity-trap dataset.")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s, that of the kept file")
+    default_output = Path(__file__).parent / "popularity-trap" / "popularity-trap.inter"
+    parser.add_argument("--output", type=Path, default=default_output, help="default: %(default)s")
+    args = parser.parse_args()
+    sequences = make_sequences(args.seed)
+    check(sequences)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(to_inter(sequences), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Tail-item recommendation in RecBole.
+
+Importing the package makes RecBole 1.2.1 run on today's libraries (`compat`) and registers the plugin's models,
+trainer, metrics and settings with it (`registry`); RecBole's own entry points then accept them by name.
+"""
+
+from recbole_lpo import compat
+
+compat.apply()
+
+from recbole_lpo import registry  # noqa: E402  RecBole can only be imported once compat has prepared the way
+
+registry.register()
+
+from recbole_lpo.errors import InputError, RunError  # noqa: E402
+from recbole_lpo.quick_start import load, objective_function, recommend, run  # noqa: E402
+from recbole_lpo.version import __version__  # noqa: E402
+
+__all__ = ["InputError", "RunError", "__version__", "load", "objective_function", "recommend", "run"]

@@ -1,0 +1,146 @@
+"""The command line: run | recommend | prepare | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_lpo import recommend_cli
+from recbole_lpo.data import prepare_cli
+from recbole_lpo.errors import InputError, RunError, did_you_mean
+from recbole_lpo.properties_files import parse_value
+from recbole_lpo.quick_start import run
+from recbole_lpo.registry import model_names
+from recbole_lpo.table import result_table
+from recbole_lpo.version import __version__
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME [--key=value ...]
+       recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
+       recbole-lpo prepare --dataset=NAME --input=FILE
+       recbole-lpo doctor
+
+run trains each model, prints one table (overall, head, tail, coverage) and leaves a run folder for each.
+`python run_recbole_lpo.py --model=...` does the same as `recbole-lpo run --model=...`.
+
+options of run
+  --model, -m NAME[,NAME]   models, ours and RecBole's alike; measured under one protocol
+  --dataset, -d NAME        <data_path>/NAME/NAME.inter; ml-100k comes with RecBole
+  --config_files="A B"      yaml files of settings, later ones over earlier ones
+  --preset=NAME             paper | published_code | log_prob
+  --quiet                   no progress bars, only the table
+  --key=value               any setting of RecBole or of properties/*.yaml, as in RecBole
+
+`recbole-lpo COMMAND --help` shows the options of the other commands.
+"""
+_ALIASES = {"-m": "--model", "-d": "--dataset"}
+_FLAGS = ("quiet",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return WRONG_INPUT
+    except RunError as error:
+        sys.stderr.write(f"failed: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command, rest = (arguments[0], arguments[1:]) if arguments and arguments[0][0] != "-" else ("run", arguments)
+    if arguments in (["--version"], ["version"]):
+        sys.stdout.write(f"recbole-lpo {__version__}\n")
+        return DONE
+    if command == "run":
+        return _run(rest)
+    modules = {"recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
+    if command not in modules:
+        names = ["run", *modules]
+        raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")
+    parser = argparse.ArgumentParser(prog=f"recbole-lpo {command}", allow_abbrev=False)
+    modules[command].add_arguments(parser)
+    return modules[command].main(parser.parse_args(rest))
+
+
+def _doctor():
+    # Looks at what is installed; nothing else should pay for that.
+    from recbole_lpo import doctor
+
+    return doctor
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        sys.stdout.write(_HELP)
+        return DONE if arguments else WRONG_INPUT
+    given = parse_settings(arguments)
+    quiet = bool(given.pop("quiet", False))
+    files = str(given.pop("config_files", "")).split()
+    models = _names(given.pop("model", None) or _from_files(files, "model"))
+    if not models:
+        raise InputError(f"--model is missing. Models: {', '.join(model_names())}.")
+    unknown = [name for name in models if name not in model_names()]
+    if unknown:
+        names = model_names()
+        raise InputError(f"model = {unknown[0]}: unknown.{did_you_mean(unknown[0], names)} Models: {', '.join(names)}.")
+    if "dataset" not in given and not _from_files(files, "dataset"):
+        raise InputError("--dataset is missing: the name of a folder under data_path (dataset/), or ml-100k.")
+    if len(models) > 1 and "run_dir" in given:
+        raise InputError("--run_dir names one folder, and several models were given. Leave it out, or run one model.")
+    finished: list[dict[str, Any]] = []
+    try:
+        for name in models:
+            finished.append(run(model=name, config_file_list=files, config_dict=dict(given), quiet=quiet))
+    finally:
+        # What was computed is shown even where a later model fails or is interrupted.
+        if finished:
+            sys.stdout.write(result_table(finished) + "\n")
+            sys.stdout.write("".join(f"{one['model']}: {one['run_dir']}\n" for one in finished))
+    return DONE
+
+
+def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """`--key=value`, `--key value` and `--flag` as a mapping. A value is a literal or text, never code.
+
+    Raises InputError for a word that is no setting and for a setting given twice with different values.
+    """
+    found: dict[str, Any] = {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        word = _ALIASES.get(word, word)
+        if not word.startswith("--") or word == "--":
+            raise InputError(f"{word!r}: settings are written --key=value, as --dataset=ml-100k.")
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            if key in _FLAGS:
+                text = "True"
+            elif words and not words[0].startswith("--"):
+                text = words.pop(0)
+            else:
+                raise InputError(f"--{key}: has no value; write --{key}=value.")
+        value = text if key in ("model", "dataset", "config_files", "run_dir") else parse_value(text)
+        if key in found and found[key] != value:
+            raise InputError(f"--{key} is given twice: {found[key]} and {value}.")
+        found[key] = value
+    return found
+
+
+def _names(models: Any) -> list[str]:
+    return [name.strip() for name in str(models or "").split(",") if name.strip()]
+
+
+def _from_files(files: Sequence[str], key: str) -> Any:
+    from recbole_lpo.properties_files import read_yaml
+
+    return {name: value for file in files for name, value in read_yaml(file).items()}.get(key)

@@ -1,0 +1,1 @@
+"""The method on tensors alone: no RecBole, no files, no settings object."""

@@ -1,0 +1,61 @@
+"""Popularity of items in RecBole's training data, and the head/tail split that follows from it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbole_lpo.core.popularity import HeadTailSplit
+from recbole_lpo.settings import SplitSettings
+
+PAD_ID = 0
+
+
+def training_events(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(users, items) of every training interaction, each user's in time order; two int64 arrays of one length.
+
+    For a sequential dataset RecBole keeps a row per *target* and so forgets the first item of every user (its
+    `item_counter` misses 15 % of the training interactions of Amazon Beauty): that item stands in the history of the
+    user's first row, and is put back here.
+    """
+    users = dataset.inter_feat[dataset.uid_field].numpy()
+    items = dataset.inter_feat[dataset.iid_field].numpy()
+    list_field = getattr(dataset, "item_id_list_field", None) or f"{dataset.iid_field}_list"
+    if list_field in dataset.inter_feat:
+        _, first_row = np.unique(users, return_index=True)
+        histories = dataset.inter_feat[list_field].numpy()[first_row]
+        lengths = dataset.inter_feat[dataset.item_list_length_field].numpy()[first_row]
+        kept = np.arange(histories.shape[1]) < lengths[:, None]
+        users = np.concatenate([np.repeat(users[first_row], lengths), users])
+        items = np.concatenate([histories[kept], items])
+    order = np.argsort(users, kind="stable")
+    return users[order], items[order]
+
+
+def training_counts(dataset, *, augmented: bool = False) -> np.ndarray:
+    """Training interactions of each item, (item_num,) int64, index = RecBole's item number, 0 at the padding.
+
+    augmented: count an item as often as it occurs in the prefix rows of its user, as LPO4Rec's published code does: the
+    item at position j (from 0) of a user with n items counts n - max(j, 1) times.
+    """
+    users, items = training_events(dataset)
+    weights = None
+    if augmented and len(users):
+        _, start, length = np.unique(users, return_index=True, return_counts=True)
+        position = np.arange(len(users)) - np.repeat(start, length)
+        weights = np.repeat(length, length) - np.maximum(position, 1)
+    counts = np.bincount(items, weights=weights, minlength=dataset.item_num).astype(np.int64)
+    counts[PAD_ID] = 0
+    return counts
+
+
+def head_tail_split(dataset, settings: SplitSettings) -> HeadTailSplit:
+    """The split of RecBole's training dataset under the settings; column 0 is RecBole's padding item."""
+    by_token = settings.tail_split_tie_break == "token"
+    return HeadTailSplit.from_counts(
+        training_counts(dataset, augmented=settings.tail_split_counts == "augmented"),
+        rule=settings.tail_split_rule,
+        ratio=settings.tail_split_ratio,
+        threshold=settings.tail_split_threshold,
+        tie_break=dataset.field2id_token[dataset.iid_field].astype(str) if by_token else None,
+        pad_id=PAD_ID,
+    )

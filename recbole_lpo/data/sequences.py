@@ -1,0 +1,122 @@
+"""Training batches of whole histories: every target once, no padded row for each prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_lpo.data.popularity import PAD_ID, training_events
+
+# Batches whose rows are sorted by length together: long enough to pad little, short enough to keep batches mixed.
+_POOL_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Histories, and the targets that are predicted at some of their positions.
+
+    items     (R, L) int64, padded on the right with 0
+    length    (R,) int64
+    row       (T,) int64 the history of each target
+    position  (T,) int64 the position in it from which the target is predicted; what stands at or before it is known
+    target    (T,) int64
+    """
+
+    items: Tensor
+    length: Tensor
+    row: Tensor
+    position: Tensor
+    target: Tensor
+
+    def known_items(self) -> Tensor:
+        """(T, L) what is known where each target is predicted; 0 beyond."""
+        later = torch.arange(self.items.shape[1], device=self.items.device) > self.position[:, None]
+        return self.items[self.row].masked_fill(later, PAD_ID)
+
+
+class PackedSequences:
+    """The training part of a dataset as one flat array, and batches of about `batch_targets` targets from it.
+
+    For a model whose state at a position depends only on what came before, and which pads on the right, one row of n
+    items stands for n prefixes: the targets and (without dropout) the loss are those of RecBole's prefix rows, one by
+    one. Users with more than `max_length` items before a target go on in overlapping windows of `max_length` items,
+    each of which adds `window_step` targets at its end. These see from max_length - window_step + 1 to max_length
+    items, where RecBole's rows always show them max_length; window_step = 1 gives exactly RecBole's rows.
+    """
+
+    def __init__(
+        self, train_dataset, *, max_length: int, window_step: int, batch_targets: int, seed: int, device="cpu"
+    ) -> None:
+        users, items = training_events(train_dataset)
+        _, first, count = np.unique(users, return_index=True, return_counts=True)
+        several = count > 1
+        first, count = first[several], count[several]
+        start, length, n_targets = _rows(first, count, max_length, window_step)
+        self._flat = torch.from_numpy(items).to(device)
+        self._start, self._length = torch.from_numpy(start), torch.from_numpy(length)
+        self._n_targets = torch.from_numpy(n_targets)
+        self._batch_targets, self._seed, self._device = batch_targets, seed, device
+        self.n_targets = int(n_targets.sum())
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.n_targets // self._batch_targets)
+
+    def epoch(self, number: int) -> Iterator[PackedBatch]:
+        """The batches of an epoch, every target once, in an order that only the seed and the epoch's number decide."""
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
+        rows = torch.randperm(len(self._start), generator=generator)
+        batches = self._cut(self._sorted_in_pools(rows))
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield self._batch(batches[index])
+
+    def _sorted_in_pools(self, rows: Tensor) -> Tensor:
+        pool = torch.cumsum(self._n_targets[rows], 0) // (self._batch_targets * _POOL_BATCHES)
+        order = np.lexsort((self._length[rows].numpy(), pool.numpy()))
+        return rows[torch.from_numpy(order)]
+
+    def _cut(self, rows: Tensor) -> list[Tensor]:
+        """Consecutive rows that together hold about the wanted number of targets, the same number of batches always."""
+        before = torch.cumsum(self._n_targets[rows], 0) - self._n_targets[rows]
+        batch = before * len(self) // self.n_targets
+        return [part for part in torch.split(rows, torch.bincount(batch, minlength=len(self)).tolist()) if len(part)]
+
+    def _batch(self, rows: Tensor) -> PackedBatch:
+        start, length, n_targets = self._start[rows], self._length[rows], self._n_targets[rows]
+        steps = torch.arange(int(length.max()))
+        known = steps < length[:, None]
+        cells = (start[:, None] + steps).masked_fill(~known, 0)
+        row = torch.repeat_interleave(torch.arange(len(rows)), n_targets)
+        nth = torch.arange(len(row)) - torch.repeat_interleave(torch.cumsum(n_targets, 0) - n_targets, n_targets)
+        position = (length - n_targets)[row] + nth
+        to = self._device
+        return PackedBatch(
+            items=self._flat[cells.to(to)].masked_fill(~known.to(to), PAD_ID),
+            length=length.to(to),
+            row=row.to(to),
+            position=position.to(to),
+            target=self._flat[(start[row] + position + 1).to(to)],
+        )
+
+
+def _rows(
+    first: np.ndarray, count: np.ndarray, max_length: int, window_step: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(start, length, n_targets) of every row: one for the first items of each user, which predicts at every position,
+    and windows for the targets after these, which predict at their last positions.
+
+    first, count: where each user's items start in the flat array, and how many there are (at least 2).
+    """
+    whole = np.minimum(count - 1, max_length)
+    left = count - 1 - whole
+    n_windows = -(-left // window_step)
+    nth = np.arange(n_windows.sum()) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+    # The last window of a user ends with the user and adds what is left.
+    reached = np.minimum((nth + 1) * window_step, np.repeat(left, n_windows))
+    start = np.concatenate([first, np.repeat(first, n_windows) + reached])
+    length = np.concatenate([whole, np.full(len(reached), max_length)])
+    return start, length, np.concatenate([whole, reached - nth * window_step])

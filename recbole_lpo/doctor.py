@@ -1,0 +1,144 @@
+"""`recbole-lpo doctor`: what is installed, what was patched, and whether the numbers come out right."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from recbole_lpo import compat
+from recbole_lpo.compat.versions import installed
+from recbole_lpo.version import __version__
+
+_NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas")
+_OPTIONAL = ("hyperopt", "pyarrow", "ray")
+_NOT_INSTALLED = "not installed"
+_GIB = 2**30
+
+# Scores of seven items; item 3 is the held-out one, 1, 4 and 7 are its rivals. The loss is worked out from Eq. 12.
+_SCORES = (2.0, 0.5, -1.0, 1.5, 0.25, -0.5, 1.0)
+_CHOSEN, _REJECTED = 3, (1, 4, 7)
+_LPO_LOSS = 4.0661575972
+_TOLERANCE = 1e-9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `recbole-lpo doctor`."""
+    parser.add_argument("--json", action="store_true", help="write the report as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the report; 0 where every check passed, else 1."""
+    found = report()
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else _as_text(found))
+    return 0 if found["ok"] else 1
+
+
+def report() -> dict[str, Any]:
+    """All that is known about this installation, ready for JSON. `ok` tells whether every check passed."""
+    # The checks come first: the one that imports RecBole lets the patches that wait for it be made.
+    checks = [_outcome(name, check) for name, check in _CHECKS.items()]
+    return {
+        "ok": all(check["ok"] for check in checks),
+        "versions": _versions(),
+        "cpu_threads": {"used_by_torch": torch.get_num_threads(), "available": _available_cpus()},
+        "gpus": _gpus(),
+        "free_disk_gib": round(shutil.disk_usage(os.curdir).free / _GIB, 1),
+        "patches": [asdict(patch) for patch in compat.patches()],
+        "checks": checks,
+    }
+
+
+def _versions() -> dict[str, str]:
+    own = {"python": platform.python_version(), "recbole_lpo": __version__}
+    return own | {name: installed(name) or _NOT_INSTALLED for name in (*_NEEDED, *_OPTIONAL)}
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpus() -> list[dict[str, Any]]:
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": device.name, "memory_gib": round(device.total_memory / _GIB, 1)} for device in devices]
+
+
+def _lpo_loss_is_right() -> str:
+    """The LPO loss of a small example against the value that Eq. 12 gives by hand."""
+    from recbole_lpo.core.objectives import lpo
+
+    log_prob = torch.log_softmax(torch.tensor(_SCORES, dtype=torch.float64), dim=0)
+    rejected = torch.tensor([item - 1 for item in _REJECTED])
+    loss = lpo(log_prob[None, _CHOSEN - 1], log_prob[rejected][None], tau=0.1).item()
+    if abs(loss - _LPO_LOSS) <= _TOLERANCE:
+        return ""
+    return f"is {loss:.10f}, must be {_LPO_LOSS:.10f}"
+
+
+def _target_rank_is_right() -> str:
+    """The rank by counting against the place in a sorted list."""
+    from recbole_lpo.core.ranking import target_rank
+
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.stack([torch.randperm(100, generator=generator) for _ in range(20)]).float()
+    target = torch.randint(100, (20,), generator=generator)
+    place = (scores.argsort(dim=1, descending=True) == target[:, None]).int().argmax(dim=1) + 1
+    wrong = int((target_rank(scores, target) != place).sum())
+    return f"{wrong} of {len(target)} ranks differ from the place in a sorted list" if wrong else ""
+
+
+def _recbole_can_be_imported() -> str:
+    """RecBole's own entry points."""
+    import recbole.quick_start
+
+    return "" if hasattr(recbole.quick_start, "run_recbole") else "recbole.quick_start has no run_recbole"
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "LPO loss": _lpo_loss_is_right,
+    "target rank": _target_rank_is_right,
+    "import of RecBole": _recbole_can_be_imported,
+}
+
+
+def _outcome(name: str, check: Callable[[], str]) -> dict[str, Any]:
+    """A check finds a problem or an empty text; an error in it is a problem too, so that the report still comes out."""
+    try:
+        problem = check()
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return {"name": name, "ok": not problem, "detail": problem or "ok"}
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    threads = found["cpu_threads"]
+    gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in found["gpus"]) or "none"
+    facts = [
+        *found["versions"].items(),
+        ("CPU threads", f"{threads['used_by_torch']} used by torch, {threads['available']} available"),
+        ("GPU", gpus),
+        ("free disk here", f"{found['free_disk_gib']} GiB"),
+    ]
+    columns = ("name", "status", "guard", "reason", "detail")
+    patches = [[patch[column] for column in columns] for patch in found["patches"]]
+    checks = [
+        (check["name"], check["detail"] if check["ok"] else f"FAILED: {check['detail']}") for check in found["checks"]
+    ]
+    headers = ["patch", "status", "for", "reason", "detail"]
+    tables = (
+        tabulate(facts, tablefmt="plain", disable_numparse=True),
+        tabulate(patches, headers, tablefmt="simple", maxcolwidths=[None, None, 20, 44, 34]),
+        tabulate(checks, ["check", "result"], tablefmt="simple"),
+    )
+    return "\n\n".join(tables) + "\n"

@@ -1,0 +1,115 @@
+"""Metrics that RecBole lacks, in its own registry: named in `metrics:` and fit for `valid_metric`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from recbole.evaluator.base_metric import AbstractMetric
+from recbole.utils import EvaluatorType
+from torch import Tensor
+
+from recbole_lpo.core.ranking import group_mean, hit_at, mrr_at, ndcg_at
+
+
+class _TargetMetric(AbstractMetric):
+    """A mean over the users whose held-out item is in one group, ranked against all items; NaN without such users."""
+
+    metric_type = EvaluatorType.RANKING
+    metric_need = ("rec.rank", "rec.target", "data.is_head")
+    measure: Callable[[Tensor, int], Tensor]
+    in_head: bool
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.topk = config["topk"]
+
+    def calculate_metric(self, dataobject) -> dict[str, float]:
+        rank, target, is_head = (dataobject.get(name) for name in self.metric_need)
+        member = is_head[target] == self.in_head
+        name = type(self).__name__.lower()
+        found = {k: group_mean(type(self).measure(rank, k), member) for k in self.topk}
+        return {f"{name}@{k}": round(value, self.decimal_place) for k, value in found.items()}
+
+
+class TailHit(_TargetMetric):
+    """Share of the users with a tail target who find it in their top k."""
+
+    measure, in_head = staticmethod(hit_at), False
+
+
+class TailNDCG(_TargetMetric):
+    """Mean of 1 / log2(1 + rank) over the users with a tail target; 0 beyond rank k."""
+
+    measure, in_head = staticmethod(ndcg_at), False
+
+
+class TailMRR(_TargetMetric):
+    """Mean of 1 / rank over the users with a tail target; 0 beyond rank k."""
+
+    measure, in_head = staticmethod(mrr_at), False
+
+
+class HeadHit(_TargetMetric):
+    """Share of the users with a head target who find it in their top k."""
+
+    measure, in_head = staticmethod(hit_at), True
+
+
+class HeadNDCG(_TargetMetric):
+    """Mean of 1 / log2(1 + rank) over the users with a head target; 0 beyond rank k."""
+
+    measure, in_head = staticmethod(ndcg_at), True
+
+
+class HeadMRR(_TargetMetric):
+    """Mean of 1 / rank over the users with a head target; 0 beyond rank k."""
+
+    measure, in_head = staticmethod(mrr_at), True
+
+
+class _ListMetric(AbstractMetric):
+    """A figure of the recommended lists, whatever the held-out items."""
+
+    metric_type = EvaluatorType.RANKING
+    metric_need = ("rec.items", "data.is_head")
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.topk = config["topk"]
+
+    def calculate_metric(self, dataobject) -> dict[str, float]:
+        items, is_head = (dataobject.get(name) for name in self.metric_need)
+        name = type(self).__name__.lower()
+        # Column 0 of `is_head` is the padding item: no item of the catalogue, in no list.
+        found = {k: self.measure(items[:, :k], is_head) for k in self.topk}
+        return {f"{name}@{k}": round(value, self.decimal_place) for k, value in found.items()}
+
+    def measure(self, items: Tensor, is_head: Tensor) -> float:
+        """items (U, k) item numbers, is_head (N,) over item numbers."""
+        raise NotImplementedError
+
+
+class Coverage(_ListMetric):
+    """Share of the catalogue that is in at least one user's top k. RecBole's ItemCoverage counts the padding item too."""
+
+    def measure(self, items: Tensor, is_head: Tensor) -> float:
+        return len(torch.unique(items)) / (len(is_head) - 1)
+
+
+class TailCoverage(_ListMetric):
+    """Share of the tail items that are in at least one user's top k; NaN where there is no tail."""
+
+    def measure(self, items: Tensor, is_head: Tensor) -> float:
+        tail_items = len(is_head) - 1 - int(is_head.sum())
+        return int((~is_head[torch.unique(items)]).sum()) / tail_items if tail_items else float("nan")
+
+
+class TailShare(_ListMetric):
+    """Share of the recommended items that are tail, over all users' top k."""
+
+    def measure(self, items: Tensor, is_head: Tensor) -> float:
+        return float((~is_head[items]).double().mean())
+
+
+METRICS = (TailHit, TailNDCG, TailMRR, HeadHit, HeadNDCG, HeadMRR, Coverage, TailCoverage, TailShare)

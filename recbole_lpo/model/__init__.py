@@ -1,0 +1,38 @@
+"""Models named `<Objective><Backbone>`: RecBole's backbone classes with a preference loss.
+
+A name is made into a class when it is first asked for, and only once: `recbole_lpo.model.LPOSASRec` is a subclass of
+RecBole's SASRec, found again by pickle under this very name.
+"""
+
+from __future__ import annotations
+
+from recbole_lpo.model.backbones import BACKBONES
+from recbole_lpo.model.preference import PreferenceMixin
+
+# What stands in front of a backbone's name, and the objective that it means.
+OBJECTIVE_NAMES = {"LPO": "lpo"}
+
+MODEL_NAMES = tuple(objective + backbone for objective in OBJECTIVE_NAMES for backbone in BACKBONES)
+
+__all__ = [*MODEL_NAMES]
+
+
+def parts_of(name: str) -> tuple[str, str] | None:
+    """(objective, backbone) of one of our names, as ("lpo", "SASRec"); None for any other name."""
+    for prefix, objective in OBJECTIVE_NAMES.items():
+        if name.startswith(prefix) and name.removeprefix(prefix) in BACKBONES:
+            return objective, name.removeprefix(prefix)
+    return None
+
+
+def __getattr__(name: str) -> type:
+    parts = parts_of(name)
+    if parts is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    objective, backbone = parts
+    base, encoder = BACKBONES[backbone]
+    summary = f"RecBole's {backbone} trained with the objective `{objective}`; its scores are those of {backbone}."
+    body = {"__module__": __name__, "__doc__": summary, "objective": objective}
+    model_class = type(name, (PreferenceMixin, encoder, base), body)
+    globals()[name] = model_class
+    return model_class

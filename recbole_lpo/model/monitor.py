@@ -1,0 +1,43 @@
+"""What the parts of the loss do to head and tail targets, summed on the device and read once an epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+GROUP_NAMES = ("head", "tail")
+PARTS = ("ce", "pref", "prob", "grad_ce", "grad_pref")
+
+
+class LossMonitor:
+    """Sums over an epoch, by the group of the target; no device sync until `pop`."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+
+    def add(self, is_tail: Tensor, **parts: Tensor) -> None:
+        """Add rows. is_tail (B,) bool; each part (B,), one of PARTS; an absent part counts 0."""
+        rows = [torch.ones_like(parts["ce"])] + [parts.get(name, torch.zeros_like(parts["ce"])) for name in PARTS]
+        stacked = torch.stack(rows).detach().double()
+        group = torch.stack([~is_tail, is_tail]).double()
+        sums = stacked @ group.T
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def pop(self) -> dict[str, float]:
+        """Means of the rows since the last call, and a fresh start.
+
+        Keys: `<group>/n`, and where the group has rows `<group>/ce`, `/pref` (nats), `/prob` (of the target),
+        `/pref_gradient_share`: of the pull on the target's own score, the share that the weighted preference term has.
+        """
+        if self._sums is None:
+            return {}
+        table, self._sums = self._sums.tolist(), None
+        found = {}
+        for column, group in enumerate(GROUP_NAMES):
+            n, ce, pref, prob, grad_ce, grad_pref = (row[column] for row in table)
+            found[f"{group}/n"] = n
+            if n:
+                found |= {f"{group}/ce": ce / n, f"{group}/pref": pref / n, f"{group}/prob": prob / n}
+                pull = grad_ce + grad_pref
+                found[f"{group}/pref_gradient_share"] = grad_pref / pull if pull else 0.0
+        return found

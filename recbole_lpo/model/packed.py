@@ -1,0 +1,44 @@
+"""Training RecBole's models on whole histories, where their state at a position depends only on what came before."""
+
+from __future__ import annotations
+
+import torch
+from recbole.model.sequential_recommender import GRU4Rec, SASRec
+from torch import Tensor, nn
+
+from recbole_lpo.core.item_softmax import target_nll
+from recbole_lpo.data.sequences import PackedBatch
+
+# Causal, padded on the right, and read at the last position: checked against the prefix rows in the tests.
+POSITIONWISE = (SASRec, GRU4Rec)
+
+
+def can_pack(model: nn.Module) -> bool:
+    """Whether a model can be trained on whole histories; it must learn from the softmax over all items."""
+    return isinstance(model, POSITIONWISE) and model.loss_type == "CE"
+
+
+def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
+    """(T, D) hidden states from which the targets of a batch are predicted.
+
+    The model's own `forward` runs; only the step that keeps the last position is left out.
+    """
+    model.gather_indexes = _every_position
+    try:
+        states = model.forward(batch.items, batch.length)
+    finally:
+        del model.gather_indexes
+    return states[batch.row, batch.position]
+
+
+def packed_loss(model: nn.Module, batch: PackedBatch) -> Tensor:
+    """The training loss of a batch, a scalar: the model's own preference loss, or RecBole's mean cross-entropy."""
+    hidden = hidden_states(model, batch)
+    if hasattr(model, "loss_of"):
+        return model.loss_of(hidden, batch.target, batch.known_items)
+    logits = torch.matmul(hidden, model.item_embedding.weight.transpose(0, 1))
+    return target_nll(logits, batch.target).mean()
+
+
+def _every_position(output: Tensor, gather_index: Tensor) -> Tensor:
+    return output

@@ -1,0 +1,184 @@
+"""The Python API: run, load, objective_function, recommend."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from recbole.utils import init_seed
+
+from recbole_lpo.config import Config
+from recbole_lpo.core.popularity import HeadTailSplit
+from recbole_lpo.data.loading import load_dataset, split_dataset
+from recbole_lpo.recommendation import recommend
+from recbole_lpo.run_folder import (
+    new_run_folder,
+    read_settings,
+    write_history,
+    write_metrics,
+    write_per_user,
+    write_settings,
+)
+from recbole_lpo.settings import RunSettings
+from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
+from recbole_lpo.trainer.lpo_trainer import trainer_class
+from recbole_lpo.trainer.run_log import run_log
+
+__all__ = ["LoadedRun", "load", "objective_function", "recommend", "run"]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model with the data that it was trained on.
+
+    `trainer.evaluate(test_data, load_best_model=False)` measures it again.
+    """
+
+    config: Config
+    dataset: Any
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    model: Any
+    trainer: Any
+
+    @property
+    def split(self) -> HeadTailSplit:
+        """Which items are head and which are tail."""
+        return self.trainer.eval_collector.split
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train a model, evaluate its best weights on the test set, and leave a run folder.
+
+    Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls.
+    quiet: no progress bars, and only warnings on stderr.
+    Returns the content of `metrics.json` and `run_dir`. Raises InputError for input that the user can mend, RunError
+    for a run that cannot go on.
+    """
+    started = perf_counter()
+    config = Config(model, dataset, config_file_list, config_dict)
+    if quiet or not sys.stderr.isatty():
+        # A bar redraws its line; in a file it would fill pages.
+        config["show_progress"] = False
+    folder = new_run_folder(config["run_dir"], dataset=config["dataset"], model=config["model"], seed=config["seed"])
+    config["checkpoint_dir"] = str(folder / "checkpoint")
+    with run_log(folder, quiet=quiet):
+        write_settings(folder, config.given)
+        prepared = _prepare(config)
+        trainer = prepared.trainer
+        trainer.run_dir, trainer.about = folder, _about(prepared)
+        trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
+        ready = perf_counter()
+        _, best_valid = trainer.fit(
+            prepared.train_data, prepared.valid_data, saved=True, show_progress=config["show_progress"]
+        )
+        trained = perf_counter()
+        test = trainer.evaluate(prepared.test_data, show_progress=config["show_progress"])
+        finished = perf_counter()
+        history = getattr(trainer, "history", [])
+        epochs = [record["seconds"] for record in history]
+        metrics = {
+            "model": config["model"],
+            "dataset": config["dataset"],
+            "seed": config["seed"],
+            "protocol": _protocol(config, trainer),
+            "split": prepared.split.describe(),
+            "valid": dict(best_valid or {}),
+            "test": dict(test),
+            "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
+            "epochs": {"trained": len(history), "best": getattr(trainer, "best_epoch", None)},
+            "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
+            "seconds": {
+                "prepare": ready - started,
+                "train_epoch": statistics.median(epochs) if epochs else None,
+                "train": trained - ready,
+                "evaluate": finished - trained,
+                "total": finished - started,
+            },
+        }
+        write_history(folder, history)
+        if trainer.last_evaluation:
+            tokens = prepared.dataset.field2id_token
+            write_per_user(folder, trainer.last_evaluation, tokens[prepared.dataset.uid_field], _item_tokens(prepared))
+        write_metrics(folder, metrics)
+    return {**metrics, "run_dir": str(folder)}
+
+
+def load(run_dir: str | Path) -> LoadedRun:
+    """The best model of a run folder, ready to evaluate or to recommend, with its data."""
+    folder = Path(run_dir)
+    config = Config(config_dict=read_settings(folder) | {"checkpoint_dir": str(folder / "checkpoint")})
+    prepared = _prepare(config)
+    items = token_map_hash(_item_tokens(prepared))
+    load_checkpoint(folder / "checkpoint" / BEST, prepared.model, items=items, device=config["device"])
+    prepared.trainer.eval_collector.data_collect(prepared.train_data)
+    prepared.trainer.run_dir = folder
+    prepared.model.eval()
+    return prepared
+
+
+def objective_function(
+    config_dict: dict[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True
+) -> dict[str, Any]:
+    """One trial of a search, in the form that RecBole's `HyperTuning` asks for; every trial keeps its run folder.
+
+    Returns model, best_valid_score, valid_score_bigger, best_valid_result and test_result as RecBole's own
+    `objective_function` does. saved: taken for RecBole's sake; the run folder is always written.
+    """
+    config_dict = dict(config_dict or {})
+    metrics = run(config_file_list=config_file_list, config_dict=config_dict, quiet=True)
+    config = Config(config_dict=read_settings(Path(metrics["run_dir"])))
+    return {
+        "model": metrics["model"],
+        "best_valid_score": metrics["valid"][config["valid_metric"].lower()],
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": metrics["valid"],
+        "test_result": metrics["test"],
+    }
+
+
+def _prepare(config: Config) -> LoadedRun:
+    """Data, model and trainer, in RecBole's order of drawing random numbers."""
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = load_dataset(config)
+    train_data, valid_data, test_data = split_dataset(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    model = config.model_class(config, train_data._dataset).to(config["device"])
+    trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.know_histories(train_data, valid_data)
+    return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
+
+
+def _item_tokens(prepared: LoadedRun):
+    return prepared.dataset.field2id_token[prepared.dataset.iid_field]
+
+
+def _about(prepared: LoadedRun) -> dict[str, Any]:
+    config = prepared.config
+    return {"model": config["model"], "dataset": config["dataset"], "items": token_map_hash(_item_tokens(prepared))}
+
+
+def _protocol(config: Config, trainer) -> dict[str, Any]:
+    evaluation = trainer.last_evaluation
+    return {
+        "split": config["eval_args"]["split"],
+        "order": config["eval_args"]["order"],
+        "candidates": config["eval_args"]["mode"]["test"],
+        "mask_history": RunSettings.from_config(config).eval_mask_history,
+        "max_history": config["MAX_ITEM_LIST_LENGTH"],
+        "valid_metric": config["valid_metric"],
+        "ties": "middle rank, rounded up",
+        "tied_users": evaluation.n_ties if evaluation else None,
+    }

@@ -1,0 +1,162 @@
+"""Top-k lists from a trained model, for users of the dataset and for new ones, in external tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
+from torch import Tensor
+
+from recbole_lpo.data.history import HistoryIndex
+from recbole_lpo.data.popularity import PAD_ID
+from recbole_lpo.errors import InputError, did_you_mean
+
+_BATCH = 256
+_NEW_USER = 0
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One line of a list. user: external token, empty for a new user; rank from 1; group: head or tail."""
+
+    user: str
+    rank: int
+    item: str
+    score: float
+    group: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def recommend(
+    loaded,
+    users: Sequence[str] = (),
+    items: Sequence[str] = (),
+    *,
+    k: int = 10,
+    tail_only: bool = False,
+    keep_history: bool = False,
+) -> list[Recommendation]:
+    """The k best-scored items of each user, best first.
+
+    loaded        what `recbole_lpo.load` returns
+    users         tokens of users of the dataset; what is next after everything they did, held-out items included
+    items         the history of one new user as item tokens, oldest first (sequential models only)
+    tail_only     leave head items out
+    keep_history  may recommend what the user has met already
+    Raises InputError for tokens that the dataset does not know, and for models that need more than items.
+    """
+    if k < 1:
+        raise InputError(f"k = {k}: must be at least 1.")
+    if not users and not items:
+        raise InputError("recommend: name users of the dataset (users), or the history of a new one (items).")
+    histories = HistoryIndex(loaded.dataset)
+    wanted = [(user, number, histories.items_of(number)) for user, number in _numbers(loaded, "user", users)]
+    if items:
+        wanted.append(("", _NEW_USER, _new_user_history(loaded, items)))
+    allowed = _allowed_items(loaded, tail_only)
+    tokens = loaded.dataset.field2id_token[loaded.dataset.iid_field]
+    found = []
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        scores = _scores(loaded, batch)
+        scores[:, ~allowed] = -torch.inf
+        if not keep_history:
+            for row, (_, _, history) in enumerate(batch):
+                scores[row, history] = -torch.inf
+        best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+        for (user, _, _), values, columns in zip(batch, best.values, best.indices, strict=True):
+            found.extend(_lines(user, values, columns, tokens, loaded.split.is_head))
+    return found
+
+
+def _lines(user: str, values: Tensor, columns: Tensor, tokens, is_head: np.ndarray) -> Iterator[Recommendation]:
+    for rank, (score, item) in enumerate(zip(values.tolist(), columns.tolist(), strict=True), start=1):
+        if score > -torch.inf:
+            yield Recommendation(user, rank, str(tokens[item]), score, "head" if is_head[item] else "tail")
+
+
+def _numbers(loaded, what: str, tokens: Sequence[str]) -> list[tuple[str, int]]:
+    dataset = loaded.dataset
+    known = dataset.field2token_id[dataset.uid_field if what == "user" else dataset.iid_field]
+    unknown = [token for token in tokens if token not in known or known[token] == PAD_ID]
+    if unknown:
+        near = did_you_mean(unknown[0], known) if len(known) < 50_000 else ""
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise InputError(f"{what} {unknown[0]!r}{more}: not in {dataset.dataset_name} after filtering.{near}")
+    return [(token, known[token]) for token in tokens]
+
+
+def _new_user_history(loaded, items: Sequence[str]) -> Tensor:
+    if loaded.config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise InputError(
+            f"items: {loaded.config['model']} knows users by their number, it cannot score a new one. "
+            "Take a sequential model, or name a user of the dataset."
+        )
+    return torch.tensor([number for _, number in _numbers(loaded, "item", items)])
+
+
+def _allowed_items(loaded, tail_only: bool) -> Tensor:
+    allowed = torch.ones(loaded.dataset.item_num, dtype=torch.bool)
+    allowed[PAD_ID] = False
+    return allowed & ~torch.tensor(loaded.split.is_head) if tail_only else allowed
+
+
+def _scores(loaded, batch: list[tuple[str, int, Tensor]]) -> Tensor:
+    """(users, items) on the CPU."""
+    config, model, dataset = loaded.config, loaded.model, loaded.dataset
+    model.eval()
+    users = torch.tensor([number for _, number, _ in batch])
+    fields = {dataset.uid_field: users}
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        length = config["MAX_ITEM_LIST_LENGTH"]
+        latest = [history[-length:] for _, _, history in batch]
+        padded = torch.full((len(batch), length), PAD_ID)
+        for row, history in enumerate(latest):
+            padded[row, : len(history)] = history
+        fields[dataset.iid_field + config["LIST_SUFFIX"]] = padded
+        fields[config["ITEM_LIST_LENGTH_FIELD"]] = torch.tensor([len(history) for history in latest])
+        if _NEW_USER in users:
+            _make_the_new_user_average(model)
+    interaction = Interaction(fields).to(config["device"])
+    try:
+        scores = model.full_sort_predict(interaction)
+    except NotImplementedError:
+        scores = _predict_every_item(model, interaction, dataset, config["device"])
+    except KeyError as error:
+        raise InputError(
+            f"{config['model']} reads the field {error}; recommend serves models that read users and items only."
+        ) from None
+    return scores.view(len(batch), -1).float().cpu()
+
+
+def _predict_every_item(model, interaction: Interaction, dataset, device) -> Tensor:
+    items = torch.arange(dataset.item_num, device=device)
+    rows = [
+        model.predict(
+            Interaction(
+                {
+                    **{key: value[row].expand(len(items), *value[row].shape) for key, value in interaction.interaction.items()},
+                    dataset.iid_field: items,
+                }
+            )
+        )
+        for row in range(len(interaction))
+    ]
+    return torch.stack(rows)
+
+
+def _make_the_new_user_average(model) -> None:
+    """Give user number 0 the mean of the trained users, where a model (Caser) has user embeddings: RecBole leaves that
+    row at its random start."""
+    embedding = getattr(model, "user_embedding", None)
+    if embedding is not None:
+        embedding.weight[_NEW_USER] = embedding.weight[1:].mean(dim=0)

@@ -1,0 +1,99 @@
+"""What makes RecBole find the plugin's models, trainers, metrics and settings by name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import sys
+
+import recbole.config.configurator as configurator
+import recbole.evaluator.register as metric_register
+import recbole.model
+import recbole.trainer
+import recbole.trainer.trainer as trainer_module
+import recbole.utils
+import recbole.utils.utils as recbole_utils
+
+import recbole_lpo.model
+from recbole_lpo.config import convert_given, load_internal_settings
+from recbole_lpo.errors import InputError, did_you_mean
+from recbole_lpo.evaluator.collector import TailCollector
+from recbole_lpo.evaluator.metrics import METRICS
+from recbole_lpo.trainer.lpo_trainer import LPOTrainer
+from recbole_lpo.trainer.run_log import tensorboard_writer
+
+_FAMILIES = ("general_recommender", "context_aware_recommender", "sequential_recommender", "knowledge_aware_recommender")
+_EXTERNAL_LIBRARY_MODELS = ("LightGBM", "XGBoost")
+_registered = False
+
+
+def register() -> None:
+    """Make RecBole's `run_recbole`, `objective_function`, `load_data_and_model`, `HyperTuning`, `get_model` and
+    `get_trainer` accept the plugin's names. Idempotent; edits no file of RecBole's."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    for name in recbole_lpo.model.MODEL_NAMES:
+        sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = recbole_lpo.model
+        setattr(recbole.trainer, f"{name}Trainer", LPOTrainer)
+    _register_metrics()
+    trainer_module.Collector = TailCollector
+    trainer_module.get_tensorboard = functools.partial(tensorboard_writer, trainer_module.get_tensorboard)
+    _wrap_config()
+    _wrap_get_model()
+
+
+def model_names() -> list[str]:
+    """Every model that can be asked for: ours, then RecBole's."""
+    names = list(recbole_lpo.model.MODEL_NAMES)
+    for family in _FAMILIES:
+        package = importlib.import_module(f"recbole.model.{family}")
+        modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        found = (name for name in vars(package) if name.lower() in modules and isinstance(vars(package)[name], type))
+        names.extend(sorted(found))
+    return [*names, *_EXTERNAL_LIBRARY_MODELS]
+
+
+def _register_metrics() -> None:
+    for metric in METRICS:
+        name = metric.__name__.lower()
+        metric_register.metrics_dict[name] = metric
+        metric_register.metric_information[name] = metric.metric_need
+        metric_register.metric_types[name] = metric.metric_type
+
+
+def _wrap_config() -> None:
+    base = configurator.Config
+    recbole_loads, recbole_converts = base._load_internal_config_dict, base._convert_config_dict
+
+    @functools.wraps(recbole_loads)
+    def load(self, model, model_class, dataset):
+        load_internal_settings(self, recbole_loads, model, model_class, dataset)
+
+    @functools.wraps(recbole_converts)
+    def convert(self, config_dict):
+        return convert_given(self, recbole_converts, config_dict)
+
+    base._load_internal_config_dict, base._convert_config_dict = load, convert
+
+
+def _wrap_get_model() -> None:
+    original = recbole_utils.get_model
+
+    @functools.wraps(original)
+    def get_model(model_name):
+        try:
+            return original(model_name)
+        except (ValueError, ModuleNotFoundError, AttributeError):
+            # For a name that it does not know RecBole's search ends in its LightGBM and XGBoost models, and so in
+            # "No module named lightgbm".
+            names = model_names()
+            if model_name in names:
+                raise
+        raise InputError(f"model = {model_name}: unknown.{did_you_mean(model_name, names)} Models: {', '.join(names)}.")
+
+    for module in (recbole_utils, recbole.utils, configurator, sys.modules.get("recbole.quick_start.quick_start")):
+        if module is not None:
+            module.get_model = get_model

@@ -1,0 +1,158 @@
+"""The plugin's settings: frozen, validated, and the only reader of RecBole's Config for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from recbole_lpo.core.objectives.lpo import FORMS, SCORES
+from recbole_lpo.core.popularity import RULES
+from recbole_lpo.errors import InputError, did_you_mean
+
+T = TypeVar("T")
+
+# A key that starts so is ours: no model of RecBole 1.2.1 reads one (FEARec has a `tau`, others a `beta`).
+PREFIXES = ("pref_", "tail_split_", "tail_alpha", "tail_reweight", "eval_mask_", "lr_", "warmup_", "run_dir", "preset", "batching")
+
+
+def _setting(default: Any, kind: type | tuple[type, ...], meaning: str, **limits: Any) -> Any:
+    """A field with its type, meaning and limits: choices, low, high (inclusive), above, below (exclusive)."""
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "optional": default is None, **limits})
+
+
+class _Validated:
+    """Checks every field against its own metadata, and reads itself from any mapping."""
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            object.__setattr__(self, spec.name, _checked(spec.name, getattr(self, spec.name), spec.metadata))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Rules over more than one setting; overridden where there are any."""
+
+    @classmethod
+    def from_config(cls: type[T], config: Any) -> T:
+        """The settings of this group in a RecBole Config or a dict; what is absent keeps its default."""
+        names = [spec.name for spec in fields(cls)]
+        return cls(**{name: config[name] for name in names if name in config})
+
+
+@dataclass(frozen=True)
+class LossSettings(_Validated):
+    """What is minimised: sum_i w_i (ce_weight * CE_i + pref_weight * objective_i) (LPO4Rec Eq. 13, 16, 17)."""
+
+    ce_weight: float = _setting(1.0, float, "weight of the cross-entropy", low=0)
+    pref_weight: float = _setting(0.5, float, "weight of the preference objective (the paper's lambda)", low=0)
+    pref_score: str = _setting("prob", str, "what the list compares", choices=SCORES)
+    pref_tau: float = _setting(0.1, float, "temperature of the list softmax", above=0)
+    pref_form: str = _setting("paper", str, "as printed, or as released with its sign", choices=FORMS)
+    pref_num_rejected: int = _setting(10, int, "rivals of each target (the paper's K)", low=1)
+    pref_negatives: str = _setting(
+        "head_gumbel", str, "where rivals come from", choices=("head_gumbel", "head_random", "head_top_k")
+    )
+    pref_sample_space: str = _setting("prob", str, "what the Gumbel noise is added to", choices=SCORES)
+    pref_gumbel_scale: float = _setting(1.0, float, "scale of the Gumbel noise", low=0)
+    pref_straight_through: bool = _setting(False, bool, "gradient through the choice of rivals")
+    pref_straight_through_temperature: float = _setting(1.0, float, "temperature of that gradient", above=0)
+    pref_exclude_history: bool = _setting(False, bool, "never draw an item of the row's own history")
+    pref_pad_in_softmax: bool = _setting(False, bool, "count the padding column in the preference probabilities")
+    tail_reweight: bool = _setting(True, bool, "weigh rows by the group of their target (Eq. 16)")
+    tail_alpha: float = _setting(1.0, float, "alpha of a tail target")
+    tail_alpha_head: float = _setting(0.0, float, "alpha of a head target")
+
+    def _check_together(self) -> None:
+        if self.ce_weight == 0 and self.pref_weight == 0:
+            raise InputError("ce_weight = 0 and pref_weight = 0: nothing would be learned. Set one of them above 0.")
+        if self.pref_straight_through and self.pref_negatives != "head_gumbel":
+            raise InputError(
+                f"pref_straight_through = True with pref_negatives = {self.pref_negatives}: the gradient goes through "
+                "the Gumbel draw. Set pref_negatives to head_gumbel, or pref_straight_through to False."
+            )
+
+
+@dataclass(frozen=True)
+class SplitSettings(_Validated):
+    """Which items are head and which are tail."""
+
+    tail_split_rule: str = _setting("item_share", str, "how the head is cut off", choices=RULES)
+    tail_split_ratio: float = _setting(0.2, float, "share of the head (of items or of interactions)", low=0, high=1)
+    tail_split_threshold: float | None = _setting(None, float, "interactions that a head item exceeds", low=0)
+    tail_split_tie_break: str = _setting("token", str, "order among equally popular items", choices=("token", "id"))
+    tail_split_counts: str = _setting("train", str, "what is counted", choices=("train", "augmented"))
+
+    def _check_together(self) -> None:
+        if self.tail_split_rule == "count_threshold" and self.tail_split_threshold is None:
+            raise InputError(
+                "tail_split_rule = count_threshold needs tail_split_threshold: a number >= 0 of training "
+                "interactions that a head item exceeds, for example --tail_split_threshold=5."
+            )
+
+
+@dataclass(frozen=True)
+class RunSettings(_Validated):
+    """How a run trains and is measured, whatever its model."""
+
+    eval_mask_history: bool = _setting(False, bool, "leave items of the user's own history out of the ranking")
+    warmup_ratio: float = _setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)
+    lr_schedule: str = _setting("constant", str, "after the warm-up", choices=("constant", "cosine", "linear"))
+    batching: str = _setting("packed", str, "what a training row is", choices=("packed", "prefix"))
+    batching_window_step: int | None = _setting(
+        None, int, "targets that each window of a user longer than MAX_ITEM_LIST_LENGTH adds, in packed batches", low=1
+    )
+    run_dir: str | None = _setting(None, str, "folder of the run; by default runs/<dataset>/<model>/<time>-<seed>")
+    preset: str | None = _setting(None, str, "a named set of settings, see properties/preset")
+    dataset_counts: dict | None = _setting(None, dict, "users, items and interactions that the data must have")
+
+
+GROUPS = (LossSettings, SplitSettings, RunSettings)
+KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
+
+
+def check_own_keys(given: Mapping[str, Any]) -> None:
+    """Refuse a key that has one of our prefixes and is none of our settings; names the nearest."""
+    for key in given:
+        if key not in KEYS and key.startswith(PREFIXES):
+            raise InputError(f"{key}: there is no such setting.{did_you_mean(key, KEYS)}")
+
+
+def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    kind = metadata["kind"]
+    if value is None and metadata["optional"]:
+        return None
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        value = value.lower() == "true"
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{name} = {value!r}: must be {_KIND_NAMES[kind]} ({metadata['meaning']}).{_allowed(metadata)}")
+    if "choices" in metadata and value not in metadata["choices"]:
+        hint = did_you_mean(str(value), metadata["choices"])
+        raise InputError(f"{name} = {value}: unknown ({metadata['meaning']}).{_allowed(metadata)}{hint}")
+    inside = (
+        value == value
+        and value not in (float("inf"), float("-inf"))
+        and value >= metadata.get("low", value)
+        and value <= metadata.get("high", value)
+        and not ("above" in metadata and value <= metadata["above"])
+        and not ("below" in metadata and value >= metadata["below"])
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else True
+    )
+    if not inside:
+        raise InputError(f"{name} = {value}: out of range ({metadata['meaning']}).{_allowed(metadata)}")
+    return value
+
+
+_KIND_NAMES = {float: "a number", int: "a whole number", bool: "True or False", str: "text", dict: "a mapping"}
+
+
+def _allowed(metadata: Mapping[str, Any]) -> str:
+    if "choices" in metadata:
+        return f" Allowed: {', '.join(metadata['choices'])}."
+    signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
+    limits = [f"{sign} {metadata[key]}" for key, sign in signs.items() if key in metadata]
+    return f" Allowed: {' and '.join(limits)}." if limits else ""

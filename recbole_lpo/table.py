@@ -1,0 +1,95 @@
+"""The table that a run prints: overall, head, tail and coverage, with what a reader needs to judge them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_lpo.evaluator.metrics import METRICS
+
+# Heading, and the metric it shows.
+_COLUMNS = {
+    "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
+    "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage", "tail share": "tailshare",
+}  # fmt: skip
+
+
+def result_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Test results of runs on one dataset, a row for each model and list length, and the counts and protocol below.
+
+    runs: contents of `metrics.json`. A figure that does not exist (a group without users) shows as a dash.
+    """
+    cuts = sorted({int(key.rpartition("@")[2]) for run in runs for key in run["test"] if "@" in key})
+    headings = [heading for heading, metric in _COLUMNS.items() if any(f"{metric}@{cuts[0]}" in run["test"] for run in runs)]
+    rows = [
+        [run["model"] if k == cuts[0] else "", k]
+        + [_shown(run["test"].get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
+        for run in runs
+        for k in cuts
+    ]
+    table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
+    others = _other_metrics(runs)
+    return "\n".join([table, "", *([others, ""] if others else []), *_caption(runs)])
+
+
+def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
+    first = runs[0]
+    n, split, protocol = first["n"], first["split"], first["protocol"]
+    lines = []
+    if n:
+        lines.append(
+            f"{first['dataset']}: {n['users']:,} test users, {n['head']:,} with a head item held out, {n['tail']:,} with a "
+            f"tail item ({n['unseen']:,} of these with an item that training never saw)."
+        )
+    lines.append(
+        f"Head: {split['head_items']:,} of {split['items']:,} items ({_rule(split)}), tail: {split['tail_items']:,}; "
+        f"{split['n_tied']:,} items tie at the cut"
+        + (f" ({split['cut_count']} interactions)." if split["n_tied"] else ".")
+    )
+    history = "left out of the ranking" if protocol["mask_history"] else "ranked too"
+    ranked = "all items ranked" if protocol["candidates"] == "full" else f"candidates: {protocol['candidates']}"
+    lines.append(
+        f"Split {protocol['split']} in time order, {ranked}, the user's own history {history}, "
+        f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
+    )
+    return [*lines, *_warnings(runs)]
+
+
+def _warnings(runs: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    if any(run["n"] != runs[0]["n"] for run in runs):
+        sizes = "; ".join(f"{run['model']} {run['n']}" for run in runs)
+        lines.append(f"Not measured on the same users, so do not compare the rows: {sizes}.")
+    elif any(run["split"] != runs[0]["split"] for run in runs):
+        lines.append("The rows have different head/tail splits, so do not compare their head and tail columns.")
+    for run in runs:
+        tied, n = run["protocol"]["tied_users"], run["n"]
+        if tied and n and tied > 0.001 * n["users"]:
+            lines.append(f"{run['model']} scores the held-out item like another one for {tied:,} users: ranks are coarse.")
+    return lines
+
+
+def _other_metrics(runs: Sequence[dict[str, Any]]) -> str:
+    """The metrics that were asked for and have no column, one line a run."""
+    shown = set(_COLUMNS.values()) | {metric.__name__.lower() for metric in METRICS} | {"mrr"}
+    lines = []
+    for run in runs:
+        rest = {key: value for key, value in run["test"].items() if key.partition("@")[0] not in shown}
+        if rest:
+            lines.append(f"{run['model']}: " + "  ".join(f"{key} {_shown(value)}" for key, value in rest.items()))
+    return "\n".join(lines)
+
+
+def _rule(split: dict[str, Any]) -> str:
+    if split["rule"] == "item_share":
+        return f"the most popular {split['ratio']:.0%}"
+    if split["rule"] == "interaction_share":
+        return f"the fewest items that hold {split['ratio']:.0%} of the interactions"
+    return f"more than {split['threshold']:g} training interactions"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

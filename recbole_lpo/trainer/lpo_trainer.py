@@ -1,0 +1,206 @@
+"""The loop's policy: schedule, early stopping, checkpoints, logging."""
+
+from __future__ import annotations
+
+import math
+from time import perf_counter
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer
+from tqdm import tqdm
+
+from recbole_lpo.data.sequences import PackedSequences
+from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.model.packed import can_pack, packed_loss
+from recbole_lpo.trainer.evaluation import TailEvaluation
+from recbole_lpo.trainer.schedule import attach_schedule
+
+
+class LoopPolicy:
+    """RecBole's training epochs, under a policy of our own: stands before a trainer of RecBole in the bases of a class.
+
+    Against RecBole's `fit`: the learning rate can warm up and decay; early stopping compares the unrounded metric, and
+    a tie is no improvement (RecBole rounds to four digits and lets a tie reset the patience); the parts of the loss are
+    logged for head and tail; a loss that is not finite ends the run with epoch and learning rate.
+
+    history  one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
+    """
+
+    def __init__(self, config, model) -> None:
+        super().__init__(config, model)
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch: int | None = None
+        self._packed: PackedSequences | None = None
+
+    def fit(
+        self,
+        train_data,
+        valid_data=None,
+        verbose=True,
+        saved=True,
+        show_progress=False,
+        callback_fn=None,
+    ):
+        """Train until `epochs`, or until validation has not improved for more than `stopping_step` evaluations.
+
+        The arguments and the result (best validation score, best validation metrics) are those of RecBole's `fit`.
+        """
+        validated = bool(valid_data) and self.eval_step > 0
+        if validated and not len(valid_data._dataset):
+            raise InputError(
+                "The data has no validation interactions: every user needs at least 4 interactions for a sequential "
+                "model to learn from, validate and test. Take more data, or set eval_step to 0 to train without."
+            )
+        self.eval_collector.data_collect(train_data)
+        self.know_histories(train_data, valid_data)
+        if self.config["train_neg_sample_args"].get("dynamic", False):
+            train_data.get_model(self.model)
+        self._packed = self._pack(train_data)
+        steps = len(self._packed or train_data)
+        attach_schedule(
+            self.optimizer,
+            total_steps=self.epochs * steps,
+            warmup_ratio=self.run_settings.warmup_ratio,
+            schedule=self.run_settings.lr_schedule,
+            done_steps=self.start_epoch * steps,
+        )
+        for epoch in range(self.start_epoch, self.epochs):
+            self._epoch = epoch
+            record = self._train_and_record(train_data, epoch, show_progress)
+            if not validated:
+                if saved:
+                    self._save_checkpoint(epoch, verbose=False)
+                self._report(record, verbose)
+                continue
+            stop = False
+            if (epoch + 1) % self.eval_step == 0:
+                score, stop = self._validate_and_record(valid_data, record, saved, show_progress)
+                if callback_fn:
+                    callback_fn(epoch, score)
+            self._report(record, verbose)
+            if stop:
+                break
+        if validated and self.best_epoch is not None:
+            self._add_hparam_to_tensorboard(self.best_valid_score)
+        self.tensorboard.flush()
+        return self.best_valid_score, self.best_valid_result
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        """RecBole's epoch, or one over whole histories where the model allows it (`batching`)."""
+        if self._packed is None:
+            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        self.model.train()
+        batches = self._packed.epoch(epoch_idx)
+        if show_progress:
+            batches = tqdm(batches, total=len(self._packed), ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        for batch in batches:
+            self.optimizer.zero_grad()
+            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+                loss = packed_loss(self.model, batch)
+            scaler.scale(loss).backward()
+            if self.clip_grad_norm:
+                scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+            scaler.step(self.optimizer)
+            scaler.update()
+            total += loss.detach()
+        # Read once an epoch: reading each step's loss would make the device wait for the host.
+        self._check_nan(total)
+        return total.item()
+
+    def _pack(self, train_data) -> PackedSequences | None:
+        if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
+            return None
+        max_length = self.config["MAX_ITEM_LIST_LENGTH"]
+        return PackedSequences(
+            train_data._dataset,
+            max_length=max_length,
+            window_step=min(self.run_settings.batching_window_step or max(1, max_length // 2), max_length),
+            batch_targets=self.config["train_batch_size"],
+            seed=self.config["seed"],
+            device=self.device,
+        )
+
+    def _train_and_record(self, train_data, epoch: int, show_progress: bool) -> dict[str, Any]:
+        started = perf_counter()
+        losses = self._train_epoch(train_data, epoch, show_progress=show_progress)
+        total = sum(losses) if isinstance(losses, tuple) else losses
+        self.train_loss_dict[epoch] = total
+        record = {
+            "epoch": epoch,
+            "seconds": perf_counter() - started,
+            "learning_rate": self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None,
+            "train_loss": total / max(1, len(self._packed or train_data)),
+        }
+        monitor = getattr(self.model, "loss_monitor", None)
+        self.history.append(record | (monitor.pop() if monitor else {}))
+        return self.history[-1]
+
+    def _validate_and_record(self, valid_data, record, saved: bool, show_progress: bool) -> tuple[float, bool]:
+        """(score, whether to stop); keeps the best weights."""
+        score, result = self._valid_epoch(valid_data, show_progress=show_progress)
+        record |= {f"valid/{metric}": float(value) for metric, value in result.items()}
+        better = bool(score > self.best_valid_score if self.valid_metric_bigger else score < self.best_valid_score)
+        record["best"] = better
+        if not better:
+            self.cur_step += 1
+            return score, self.cur_step > self.stopping_step
+        self.best_valid_score, self.best_valid_result, self.best_epoch = float(score), result, record["epoch"]
+        self.cur_step = 0
+        if saved:
+            self._save_checkpoint(record["epoch"], verbose=False)
+        return score, False
+
+    def _report(self, record: dict[str, Any], verbose: bool) -> None:
+        for key, value in record.items():
+            if key not in ("epoch", "best") and value is not None:
+                name = key if "/" in key else f"train/{key}"
+                self.tensorboard.add_scalar(name, value, record["epoch"])
+        self.wandblogger.log_metrics({key: value for key, value in record.items() if key != "best"}, head="train")
+        if verbose:
+            self.logger.info(_epoch_line(record, self.valid_metric))
+
+    def _check_nan(self, loss) -> None:
+        if not torch.isfinite(loss):
+            best = f"best so far: epoch {self.best_epoch}" if self.best_epoch is not None else "no epoch was finished"
+            raise RunError(
+                f"{self.config['model']}: the training loss is {loss.item()} in epoch {self._epoch} at learning rate "
+                f"{self.optimizer.param_groups[0]['lr']:g} ({best}). Lower learning_rate, or set clip_grad_norm to "
+                "{'max_norm': 1.0}."
+            )
+
+
+class LPOTrainer(LoopPolicy, TailEvaluation, Trainer):
+    """The trainer of the plugin's models, which RecBole's `get_trainer` finds for them."""
+
+
+def trainer_class(model_type, model_name: str) -> type:
+    """The trainer of any model under the policy here: RecBole's own, with our evaluation and, where RecBole's has the
+    ordinary `fit`, our loop. Trainers with phases of their own (pre-training, say) keep their `fit`."""
+    base = get_trainer(model_type, model_name)
+    if issubclass(base, TailEvaluation):
+        return base
+    if not issubclass(base, Trainer):
+        raise InputError(f"model = {model_name}: RecBole trains it outside PyTorch; it cannot be ranked here.")
+    policies = (LoopPolicy, TailEvaluation) if base.fit is Trainer.fit else (TailEvaluation,)
+    return type(f"Tail{base.__name__}", (*policies, base), {"__module__": __name__})
+
+
+def _epoch_line(record: dict[str, Any], valid_metric: str) -> str:
+    parts = [f"epoch {record['epoch']:3d}", f"{record['seconds']:6.1f} s", f"loss {record['train_loss']:.4f}"]
+    for group in ("head", "tail"):
+        if f"{group}/ce" in record:
+            parts.append(
+                f"{group} ce {record[f'{group}/ce']:.3f} p {record[f'{group}/prob']:.4f}"
+                + (f" pref {record[f'{group}/pref']:.3f} share {record[f'{group}/pref_gradient_share']:.3f}")
+            )
+    score = record.get(f"valid/{valid_metric}")
+    if score is not None:
+        tail = record.get(f"valid/tail{valid_metric}", math.nan)
+        shown = f"valid {valid_metric} {score:.4f}" + (f" (tail {tail:.4f})" if tail == tail else "")
+        parts.append(shown + (" best" if record["best"] else ""))
+    return "  ".join(parts)

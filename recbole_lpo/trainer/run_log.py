@@ -1,0 +1,56 @@
+"""The log of one run: a file in its folder, and nothing of the run before it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class RunLogFile(logging.FileHandler):
+    """`train.log` of a run folder. RecBole's `init_logger` sends the second run of a process to the first one's file."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(run_dir / "train.log", encoding="utf-8")
+        self.run_dir = run_dir
+        self.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+
+
+class _PlainFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _COLOUR.sub("", super().format(record))
+
+
+@contextmanager
+def run_log(run_dir: Path, *, quiet: bool) -> Iterator[None]:
+    """Log a run into its folder, and to stderr (warnings only where quiet), for the time of the block."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(message)s") if sys.stderr.isatty() else _PlainFormatter("%(message)s"))
+    screen.setLevel(logging.WARNING if quiet else logging.INFO)
+    file = RunLogFile(run_dir)
+    root.handlers = [screen, file]
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers = before
+        root.setLevel(level)
+        file.close()
+
+
+def tensorboard_writer(recbole_makes, logger: logging.Logger) -> SummaryWriter:
+    """RecBole's `get_tensorboard`, but into the run folder where there is one.
+
+    RecBole writes to `log_tensorboard/` in the working directory, all runs of a process into the first one's folder.
+    """
+    run_dirs = [handler.run_dir for handler in logger.handlers if isinstance(handler, RunLogFile)]
+    return SummaryWriter(str(run_dirs[0] / "tensorboard")) if run_dirs else recbole_makes(logger)

@@ -1,0 +1,99 @@
+"""Whole histories give the targets and the loss of RecBole's prefix rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recbole_lpo.config import Config
+from recbole_lpo.data.loading import load_dataset, split_dataset
+from recbole_lpo.data.sequences import PackedSequences
+from recbole_lpo.model.packed import can_pack, hidden_states, packed_loss
+from tests.conftest import REAL_DATA, SMALL
+
+
+def built(name, settings):
+    config = Config(name, None, None, {**SMALL, **settings})
+    train, valid, _ = split_dataset(config, load_dataset(config))
+    torch.manual_seed(0)
+    return config, train, config.model_class(config, train._dataset).eval()
+
+
+def packed(config, train, **changes):
+    settings = {"window_step": 1, "batch_targets": 64, "seed": 1, "max_length": config["MAX_ITEM_LIST_LENGTH"]}
+    return PackedSequences(train._dataset, **{**settings, **changes})
+
+
+def rows_of(histories, targets):
+    """(history without padding, target) of each row, sorted."""
+    pairs = zip(histories.tolist(), targets.tolist(), strict=True)
+    return sorted((tuple(item for item in history if item), target) for history, target in pairs)
+
+
+def packed_rows(sequences, max_length, epoch=0):
+    found = []
+    for batch in sequences.epoch(epoch):
+        known = batch.known_items()
+        assert known.shape[1] <= max_length
+        found += rows_of(known, batch.target)
+    return sorted(found)
+
+
+def prefix_rows(train):
+    inter = train._dataset.inter_feat
+    return rows_of(inter["item_id_list"], inter["item_id"])
+
+
+def test_with_a_window_step_of_one_every_row_is_a_row_of_recbole_and_none_is_missing(toy):
+    config, train, _ = built("LPOSASRec", toy)
+    assert packed_rows(packed(config, train), 8) == prefix_rows(train)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 8])
+def test_every_target_comes_once_an_epoch_with_enough_of_its_history(step, toy):
+    config, train, _ = built("LPOSASRec", toy)
+    sequences = packed(config, train, window_step=step)
+    found, expected = packed_rows(sequences, 8), prefix_rows(train)
+    assert sorted(target for _, target in found) == sorted(target for _, target in expected)
+    assert sequences.n_targets == len(expected)
+    for history, target in found:
+        whole = [one for one, other in expected if other == target and one[len(one) - len(history) :] == history]
+        assert any(len(history) >= min(len(one), 8 - step + 1) for one in whole)
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone(toy):
+    config, train, _ = built("LPOSASRec", toy)
+    order = [[batch.target.tolist() for batch in packed(config, train, seed=s).epoch(e)] for s, e in
+             [(1, 0), (1, 0), (1, 1), (2, 0)]]  # fmt: skip
+    assert order[0] == order[1]
+    assert order[0] != order[2]
+    assert order[0] != order[3]
+
+
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "LPOSASRec", "LPOGRU4Rec"])
+def test_packed_states_are_the_states_of_the_prefixes(name, toy):
+    config, train, model = built(name, toy)
+    assert can_pack(model)
+    with torch.no_grad():
+        for batch in packed(config, train).epoch(0):
+            known = torch.zeros((len(batch.target), 8), dtype=torch.int64)
+            known[:, : batch.items.shape[1]] = batch.known_items()
+            by_prefix = model.forward(known, (known > 0).sum(dim=1))
+            torch.testing.assert_close(hidden_states(model, batch), by_prefix, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data")
+def test_on_amazon_beauty_the_mean_loss_of_packed_rows_is_that_of_recboles_rows():
+    settings = {"dataset": "amazon-beauty", "data_path": str(REAL_DATA), "MAX_ITEM_LIST_LENGTH": 10}
+    config, train, model = built("SASRec", {**settings, "train_batch_size": 4096})
+    sequences = packed(config, train, batch_targets=4096)
+    assert sequences.n_targets == len(train._dataset) == 131_413
+    with torch.no_grad():
+        some = [(packed_loss(model, batch).item(), len(batch.target)) for batch in sequences.epoch(0)]
+        rows = [(model.calculate_loss(batch).item(), len(batch)) for batch in train]
+    packed_mean, prefix_mean = (sum(loss * n for loss, n in part) / 131_413 for part in (some, rows))
+    assert packed_mean == pytest.approx(prefix_mean, abs=1e-5)
+
+
+def test_caser_is_not_packed(toy):
+    assert not can_pack(built("LPOCaser", toy)[2])
