@@ -10,8 +10,9 @@ Needs nothing but Python; the same seed gives the same bytes everywhere:
 
 Words used here: triple j is a cue `c`, its tail item `a`, and the tail item `b` that belongs to `a`. It has two
 rivals, popular items `h`: one follows `c` instead of `a`, the other follows `a` instead of `b`. A block is what a user
-does after a cue: `c rival`, `c a rival` or `c a b`. A user's sequence is an opening of a few popular items, one to five
-blocks of different triples, and an ending of three items, of which leave-one-out holds out the last two.
+does after a cue: `c rival next`, `c a rival` or `c a b`, where `next` is the popular item that belongs to the rival. A
+user's sequence is an opening of one to three popular items, one to five blocks of different triples, and an ending of
+three items, of which leave-one-out holds out the last two.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from pathlib import Path
 TRIPLES = 60
 # One fifth of all items: 3 * 60 tail items and 45 popular ones are 225.
 HEAD_ITEMS = 45
-# Triples whose numbers differ modulo this share no popular item: see `rival_of_a` and `rival_of_b`.
-RESIDUES = 15
-# One user of each group ends in each triple. Group g has so many blocks in each sequence: if all had as many, the ending
-# would stand where no model has seen what follows a cue. The numbers add up to one block for each of BLOCK_KINDS.
-BLOCKS_IN_GROUP = [3, 4, 2, 3, 5, 2, 3, 1, 4, 3]
+# Popular items whose numbers are equal modulo this are a family; all popular items of a triple are of one family, that
+# of the triple's own number, so triples of different families share none.
+FAMILIES = 15
 # The 30 blocks of each triple: a follows c in 12 of 30 (0.4), b follows a in 5 of 12 (0.42).
-BLOCK_KINDS = ["c rival"] * 18 + ["c a rival"] * 7 + ["c a b"] * 5
+BLOCK_KINDS = ["c rival next"] * 18 + ["c a rival"] * 7 + ["c a b"] * 5
+# Each group has one user for each triple to end in, with so many blocks before it. Were there as many for all, endings
+# would stand where no training sequence shows what follows a cue. They add up to len(BLOCK_KINDS).
+BLOCKS_IN_GROUP = [3, 4, 2, 3, 5, 2, 3, 1, 4, 3]
 # One tenth of the users end in popular items; without them no metric of popular targets would have a user.
 HEAD_TARGET_GROUP = 1
-OPENING_LENGTHS = [2, 3, 4]
+OPENING_LENGTHS = [1, 2, 3]
 DEFAULT_SEED = 2024
 
 Sequence = list[str]
@@ -45,29 +47,29 @@ def head_item(number: int) -> str:
     return f"h{number % HEAD_ITEMS:02d}"
 
 
+def next_head_item(item: str) -> str:
+    """The popular item of the same family that follows a popular item."""
+    return head_item(int(item[1:]) + FAMILIES)
+
+
 def rival_of_a(triple: int) -> str:
-    """The popular item that follows the cue more often than `a` does; its number is the triple's, modulo RESIDUES."""
+    """The popular item that follows the cue more often than `a` does."""
     return head_item(triple)
 
 
 def rival_of_b(triple: int) -> str:
-    """The popular item that follows `a` more often than `b` does; its number is the triple's, modulo RESIDUES.
+    """The popular item that follows `a` more often than `b` does.
 
     Only the 30 popular items that rival a single `a` take this part, so that all come out about as popular.
     """
-    return head_item(RESIDUES + triple % (2 * RESIDUES))
-
-
-def next_head_item(item: str) -> str:
-    """The popular item that follows a popular item in an opening."""
-    return head_item(int(item[1:]) + 1)
+    return head_item(FAMILIES + triple % (2 * FAMILIES))
 
 
 def block(triple: int, kind: str) -> Sequence:
-    """The two or three items of a block."""
+    """The three items of a block."""
     cue, a, b = f"c{triple:02d}", f"a{triple:02d}", f"b{triple:02d}"
     return {
-        "c rival": [cue, rival_of_a(triple)],
+        "c rival next": [cue, rival_of_a(triple), next_head_item(rival_of_a(triple))],
         "c a rival": [cue, a, rival_of_b(triple)],
         "c a b": [cue, a, b],
     }[kind]
@@ -77,34 +79,31 @@ def ending(group: int, triple: int) -> Sequence:
     """A user's last three items: the first stays in training, the second is for validation, the third for test."""
     if group != HEAD_TARGET_GROUP:
         return block(triple, "c a b")
-    if triple % 2:
-        return block(triple, "c a rival")
-    return [*block(triple, "c rival"), next_head_item(rival_of_a(triple))]
+    return block(triple, "c a rival" if triple % 2 else "c rival next")
 
 
 def triples_of_blocks(group: int, triple: int) -> list[int]:
-    """The triples of a user's blocks, each with another residue than the others and the ending's own `triple`.
+    """The triples of a user's blocks, each of another family than the others and than the ending's own `triple`.
 
     Over all users each triple has 30 blocks, one for each group and place.
     """
-    offsets = [offset for offset in range(TRIPLES) if offset % RESIDUES]
+    offsets = [offset for offset in range(TRIPLES) if offset % FAMILIES]
     first = sum(BLOCKS_IN_GROUP[:group])
     return [(triple + offset) % TRIPLES for offset in offsets[first : first + BLOCKS_IN_GROUP[group]]]
+
+
+def opening(length: int, families_taken: set[int], used: Counter[int], generator: random.Random) -> Sequence:
+    """`length` popular items of one free family; starts with an item that has started the fewest openings so far."""
+    free = [number for number in range(HEAD_ITEMS) if number % FAMILIES not in families_taken]
+    first = min(shuffled(free, generator), key=used.__getitem__)
+    used[first] += 1
+    return [head_item(first + step * FAMILIES) for step in range(length)]
 
 
 def shuffled(values: list, generator: random.Random) -> list:
     """The values in random order; uses `random()` alone, whose numbers Python promises never to change."""
     keyed = [(generator.random(), place) for place in range(len(values))]
     return [values[place] for _, place in sorted(keyed)]
-
-
-def opening(length: int, taken: set[str], used: Counter[int], generator: random.Random) -> Sequence:
-    """`length` popular items in a row, none of them `taken`; starts with one that has started the fewest so far."""
-    openings = {start: [head_item(start + step) for step in range(length)] for start in range(HEAD_ITEMS)}
-    free = [start for start in shuffled(list(openings), generator) if taken.isdisjoint(openings[start])]
-    start = min(free, key=used.__getitem__)
-    used[start] += 1
-    return openings[start]
 
 
 def make_sequences(seed: int) -> list[Sequence]:
@@ -115,13 +114,13 @@ def make_sequences(seed: int) -> list[Sequence]:
     users = [(group, triple) for group in range(len(BLOCKS_IN_GROUP)) for triple in range(TRIPLES)]
     sequences = []
     for group, triple in shuffled(users, generator):
-        blocks = [block(other, kinds_left[other].pop()) for other in triples_of_blocks(group, triple)]
-        last = ending(group, triple)
-        # Nor may the ending's rivals come earlier: masking a user's history would then spring the trap.
-        taken = {*chain(*blocks), *last, rival_of_a(triple), rival_of_b(triple)}
+        others = triples_of_blocks(group, triple)
+        blocks = [block(other, kinds_left[other].pop()) for other in others]
+        # Not even the ending's rivals come earlier: a mask over the user's history would spring the trap.
+        families = {number % FAMILIES for number in (triple, *others)}
         length = OPENING_LENGTHS[int(generator.random() * len(OPENING_LENGTHS))]
-        first = opening(length, taken, openings_used, generator)
-        sequences.append([*first, *chain(*shuffled(blocks, generator)), *last])
+        first = opening(length, families, openings_used, generator)
+        sequences.append([*first, *chain(*shuffled(blocks, generator)), *ending(group, triple)])
     return sequences
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import recbole.config.configurator as configurator
 from recbole.evaluator import metric_types
-from recbole.utils import ModelType
+from recbole.utils import EvaluatorType, ModelType
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -59,9 +59,20 @@ class Config(configurator.Config):
     """
 
     def __init__(self, model=None, dataset=None, config_file_list=None, config_dict=None) -> None:
-        super().__init__(model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict)
+        try:
+            super().__init__(model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict)
+        except InputError:
+            raise
+        except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"RecBole refuses these settings: {reason}") from error
         for group in GROUPS:
             group.from_config(self)
+        if self["eval_mask_history"] and set(self["eval_args"]["mode"].values()) != {"full"}:
+            raise InputError(
+                "eval_mask_history = True: RecBole draws the candidates of a sampled evaluation itself. Set the mode in "
+                "eval_args to full, or eval_mask_history to False."
+            )
 
     def _load_config_files(self, file_list: Iterable[str] | None) -> dict[str, Any]:
         return {key: value for file in file_list or () for key, value in read_yaml(file).items()}
@@ -76,9 +87,23 @@ class Config(configurator.Config):
         super()._merge_external_config_dict()
         check_keys(self.external_config_dict)
 
+    def _get_model_and_dataset(self, model, dataset):
+        for name, value in (("model", model), ("dataset", dataset)):
+            if value is None and self.external_config_dict.get(name) is None:
+                raise InputError(f"{name} is missing: name it as an argument, in a settings file or in config_dict.")
+        model, model_class, dataset = super()._get_model_and_dataset(model, dataset)
+        return model, model_class, str(dataset)
+
     def _get_final_config_dict(self) -> dict[str, Any]:
         final = super()._get_final_config_dict()
+        inside, outside = self.internal_config_dict.get("eval_args"), self.external_config_dict.get("eval_args")
+        if isinstance(inside, dict) and isinstance(outside, dict):
+            # RecBole gives up the whole protocol where one part is set, and splits at random in its place.
+            final["eval_args"] = {**inside, **outside}
         self.given = copy.deepcopy({**final, "model": self.model, "dataset": self.dataset})
+        if "gpu_id" not in self.external_config_dict:
+            # A default; where the run is loaded again it must not stand against what a scheduler has set there.
+            del self.given["gpu_id"]
         return final
 
     def _set_default_parameters(self) -> None:
@@ -148,12 +173,16 @@ def check_metrics(settings: dict[str, Any]) -> None:
     topk = settings["topk"] if isinstance(settings["topk"], list) else [settings["topk"]]
     if not topk or not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in topk):
         raise InputError(f"topk = {settings['topk']}: must be a whole number > 0 or a list of them, as [5, 10, 20].")
-    name, _, k = str(settings["valid_metric"]).partition("@")
-    measured = [str(metric).lower() for metric in metrics]
-    if name.lower() not in measured or (k and k not in map(str, topk)):
+    if len({metric_types[str(metric).lower()] for metric in metrics}) > 1:
+        raise InputError(
+            f"metrics = {', '.join(map(str, metrics))}: metrics of rankings and of values cannot be measured in one run."
+        )
+    measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
+    measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]
+    if str(settings["valid_metric"]).lower() not in map(str.lower, measured):
         raise InputError(
             f"valid_metric = {settings['valid_metric']}: this run does not measure it. "
-            f"Take one of {', '.join(map(str, metrics))} at one of {', '.join(map(str, topk))}, or add it to metrics."
+            f"Take one of {', '.join(measured)}, or add it to metrics and topk."
         )
 
 
@@ -166,6 +195,11 @@ def known_keys() -> frozenset[str]:
         if not path.stem.endswith("url"):
             keys.update(read_yaml(path))
     return frozenset(keys)
+
+
+def _is_cut(metric: str) -> bool:
+    """Whether a metric has a value for each length of list, as NDCG has, and GAUC has not."""
+    return metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
 
 
 def _columns_for_sequences(merged: dict[str, Any]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from recbole_lpo.errors import InputError, did_you_mean
@@ -14,6 +15,7 @@ from recbole_lpo.errors import InputError, did_you_mean
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the files inside the package; a checkout has them at its top level.
 PROPERTIES = _PACKAGE / "properties" if (_PACKAGE / "properties").is_dir() else _PACKAGE.parent / "properties"
+_WORDS = {"true": True, "false": False, "~": None}
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,13 +60,17 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def parse_value(text: Any) -> Any:
-    """What a typed value means: a Python literal, true or false in any case, or else the text itself.
+    """What a typed value means: a Python literal, true or false in any case, `~` for None, or else the text itself.
 
-    RecBole passes such strings through `eval`; here a value is only ever data. What is not a string is left as it is.
+    RecBole passes such strings through `eval`; here a value is only ever data. What is not a string is left as it is,
+    but for numpy's numbers, which become Python's: a search draws them, and no settings file can hold them.
     """
+    if isinstance(text, np.generic):
+        text = text.item()
     if not isinstance(text, str):
         return text
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return {"true": True, "false": False}.get(text.lower(), text)
+        return _WORDS.get(text.lower(), text)
+    return value if value is None or isinstance(value, str | int | float | list | tuple | dict) else text

@@ -16,6 +16,7 @@ from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.run_folder import (
+    CHECKPOINTS,
     new_run_folder,
     read_settings,
     write_history,
@@ -26,7 +27,7 @@ from recbole_lpo.run_folder import (
 from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 from recbole_lpo.trainer.lpo_trainer import trainer_class
-from recbole_lpo.trainer.run_log import run_log
+from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 
 __all__ = ["LoadedRun", "load", "objective_function", "recommend", "run"]
 
@@ -72,46 +73,25 @@ def run(
     if quiet or not sys.stderr.isatty():
         # A bar redraws its line; in a file it would fill pages.
         config["show_progress"] = False
-    folder = new_run_folder(config["run_dir"], dataset=config["dataset"], model=config["model"], seed=config["seed"])
-    config["checkpoint_dir"] = str(folder / "checkpoint")
-    with run_log(folder, quiet=quiet):
+    named = {"dataset": config["dataset"], "model": config["model"], "seed": config["seed"]}
+    with new_run_folder(config["run_dir"], **named) as folder, run_log(folder, quiet=quiet):
+        config["checkpoint_dir"] = str(folder / CHECKPOINTS)
         write_settings(folder, config.given)
         prepared = _prepare(config)
         trainer = prepared.trainer
         trainer.run_dir, trainer.about = folder, _about(prepared)
         trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
-        ready = perf_counter()
-        _, best_valid = trainer.fit(
-            prepared.train_data, prepared.valid_data, saved=True, show_progress=config["show_progress"]
-        )
+        ready, bars = perf_counter(), config["show_progress"]
+        _, valid = trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars)
         trained = perf_counter()
-        test = trainer.evaluate(prepared.test_data, show_progress=config["show_progress"])
+        test = trainer.evaluate(prepared.test_data, show_progress=bars)
         finished = perf_counter()
-        history = getattr(trainer, "history", [])
-        epochs = [record["seconds"] for record in history]
-        metrics = {
-            "model": config["model"],
-            "dataset": config["dataset"],
-            "seed": config["seed"],
-            "protocol": _protocol(config, trainer),
-            "split": prepared.split.describe(),
-            "valid": dict(best_valid or {}),
-            "test": dict(test),
-            "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
-            "epochs": {"trained": len(history), "best": getattr(trainer, "best_epoch", None)},
-            "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
-            "seconds": {
-                "prepare": ready - started,
-                "train_epoch": statistics.median(epochs) if epochs else None,
-                "train": trained - ready,
-                "evaluate": finished - trained,
-                "total": finished - started,
-            },
-        }
-        write_history(folder, history)
+        seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
+        metrics = named | _found(prepared, valid or {}, test, seconds | {"total": finished - started})
+        write_history(folder, getattr(trainer, "history", []))
         if trainer.last_evaluation:
-            tokens = prepared.dataset.field2id_token
-            write_per_user(folder, trainer.last_evaluation, tokens[prepared.dataset.uid_field], _item_tokens(prepared))
+            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
+            write_per_user(folder, trainer.last_evaluation, users, _item_tokens(prepared))
         write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 
@@ -119,10 +99,11 @@ def run(
 def load(run_dir: str | Path) -> LoadedRun:
     """The best model of a run folder, ready to evaluate or to recommend, with its data."""
     folder = Path(run_dir)
-    config = Config(config_dict=read_settings(folder) | {"checkpoint_dir": str(folder / "checkpoint")})
-    prepared = _prepare(config)
+    config = Config(config_dict=read_settings(folder) | {"checkpoint_dir": str(folder / CHECKPOINTS)})
+    with without_tensorboard():
+        prepared = _prepare(config)
     items = token_map_hash(_item_tokens(prepared))
-    load_checkpoint(folder / "checkpoint" / BEST, prepared.model, items=items, device=config["device"])
+    load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items, device=config["device"])
     prepared.trainer.eval_collector.data_collect(prepared.train_data)
     prepared.trainer.run_dir = folder
     prepared.model.eval()
@@ -159,6 +140,23 @@ def _prepare(config: Config) -> LoadedRun:
     trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.know_histories(train_data, valid_data)
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
+
+
+def _found(prepared: LoadedRun, valid: dict[str, float], test: dict[str, float], seconds: dict[str, float]):
+    """What `metrics.json` holds beside the names of the run."""
+    trainer = prepared.trainer
+    history = getattr(trainer, "history", [])
+    epochs = [record["seconds"] for record in history]
+    return {
+        "protocol": _protocol(prepared.config, trainer),
+        "split": prepared.split.describe(),
+        "valid": dict(valid),
+        "test": dict(test),
+        "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
+        "epochs": {"trained": len(history), "best": getattr(trainer, "best_epoch", None)},
+        "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
+        "seconds": {**seconds, "train_epoch": statistics.median(epochs) if epochs else None},
+    }
 
 
 def _item_tokens(prepared: LoadedRun):

@@ -16,6 +16,7 @@ import recbole.utils
 import recbole.utils.utils as recbole_utils
 
 import recbole_lpo.model
+from recbole_lpo import compat
 from recbole_lpo.config import convert_given, load_internal_settings
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.evaluator.collector import TailCollector
@@ -25,6 +26,29 @@ from recbole_lpo.trainer.run_log import tensorboard_writer
 
 _FAMILIES = ("general_recommender", "context_aware_recommender", "sequential_recommender", "knowledge_aware_recommender")
 _EXTERNAL_LIBRARY_MODELS = ("LightGBM", "XGBoost")
+# What `register` changes in RecBole, for `recbole-lpo doctor`: name, reason, what was done.
+_CHANGES = (
+    (
+        "collector",
+        "Four of RecBole's popularity metrics crash in 1.2.1, and no metric sees which item was held out.",
+        "recbole.trainer.trainer.Collector is recbole_lpo's TailCollector, a subclass of RecBole's",
+    ),
+    (
+        "settings",
+        "RecBole reads settings files from its own folder only, and typed values through eval.",
+        "Config reads the plugin's files for the plugin's models, and its keys as data",
+    ),
+    (
+        "model names",
+        "RecBole answers an unknown model name with 'No module named lightgbm'.",
+        "get_model names the models that exist and the nearest one",
+    ),
+    (
+        "tensorboard",
+        "RecBole writes the curves of all runs of a process into the first one's folder.",
+        "a run of recbole_lpo writes into its run folder; others as before",
+    ),
+)
 _registered = False
 
 
@@ -43,6 +67,8 @@ def register() -> None:
     trainer_module.get_tensorboard = functools.partial(tensorboard_writer, trainer_module.get_tensorboard)
     _wrap_config()
     _wrap_get_model()
+    for name, reason, detail in _CHANGES:
+        compat.register(compat.Patch(name, reason, "any", "applied", detail))
 
 
 def model_names() -> list[str]:

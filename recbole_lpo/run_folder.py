@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import math
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,25 +23,40 @@ from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
 
 SETTINGS, METRICS, PER_USER, HISTORY = "settings.yaml", "metrics.json", "per_user.csv.gz", "history.jsonl"
+CHECKPOINTS = "checkpoint"
 
 
-def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) -> Path:
-    """Create the folder of a run: `run_dir`, or `runs/<dataset>/<model>/<time>-<seed>`. Refuses one that holds a run."""
+@contextmanager
+def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) -> Iterator[Path]:
+    """The folder of a run: `run_dir`, or `runs/<dataset>/<model>/<time>-<seed>`. Refuses one that holds a run.
+
+    Where the input turns out to be wrong before anything was trained, the folder goes away again.
+    """
+    folder = _free_folder(Path("runs") / dataset / model / f"{datetime.now():%Y%m%d-%H%M%S}-{seed}")
     if run_dir is not None:
         folder = Path(run_dir)
         if (folder / METRICS).exists():
             raise InputError(f"run_dir = {run_dir}: holds a finished run already. Name another folder.")
-    else:
-        stem = Path("runs") / dataset / model / f"{datetime.now():%Y%m%d-%H%M%S}-{seed}"
-        folder, n = stem, 1
-        while folder.exists():
-            n += 1
-            folder = stem.with_name(f"{stem.name}-{n}")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run_dir = {folder}: cannot be made: {error.strerror}.") from None
-    return folder
+    try:
+        yield folder
+    except InputError:
+        if made and not any((folder / CHECKPOINTS).glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                for parent in made[1:]:
+                    parent.rmdir()
+        raise
+
+
+def _free_folder(wanted: Path) -> Path:
+    """The wanted name, or the first of wanted-2, wanted-3, ... that is free."""
+    names = (wanted.with_name(f"{wanted.name}-{n}") for n in itertools.count(2))
+    return wanted if not wanted.exists() else next(folder for folder in names if not folder.exists())
 
 
 def write_settings(folder: Path, given: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -124,7 +126,7 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         value = value.lower() == "true"
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -155,4 +157,6 @@ def _allowed(metadata: Mapping[str, Any]) -> str:
         return f" Allowed: {', '.join(metadata['choices'])}."
     signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
     limits = [f"{sign} {metadata[key]}" for key, sign in signs.items() if key in metadata]
-    return f" Allowed: {' and '.join(limits)}." if limits else ""
+    if limits:
+        return f" Allowed: {' and '.join(limits)}."
+    return " Allowed: any finite number." if metadata["kind"] is float else ""

@@ -16,23 +16,28 @@ def target_nll(logits: Tensor, target: Tensor) -> Tensor:
     return functional.cross_entropy(_at_least_float32(logits), target, reduction="none")
 
 
-def catalogue_log_sum(logits: Tensor, target: Tensor, nll: Tensor, *, pad_id: int | None = None) -> Tensor:
-    """The log of the softmax denominator, without the padding column; (B,).
+def item_scores(hidden: Tensor, item_weight: Tensor, columns: Tensor) -> Tensor:
+    """Scores of a few items for each row, differentiable: (B, D), (N, D), (B, K) column numbers -> (B, K).
 
-    From `lse = nll + score of the target`, so it needs no second walk over the catalogue. A padding column that holds
-    all but a millionth of the probability is taken to hold just that much, so that the result stays finite.
+    -inf where the column is -1. Dot products with K gathered rows: a gather from (B, N) logits would make its backward
+    pass fill a (B, N) gradient with zeros.
     """
-    log_sum = nll + logits.gather(1, target[:, None])[:, 0]
-    if pad_id is None:
+    rows = item_weight[columns.clamp(min=0)]
+    scores = torch.bmm(rows, hidden[:, :, None])[:, :, 0]
+    return _at_least_float32(scores).masked_fill(columns < 0, -torch.inf)
+
+
+def catalogue_log_sum(nll: Tensor, target_score: Tensor, pad_score: Tensor | None = None) -> Tensor:
+    """The log of the softmax denominator; (B,), without the padding column where its score is given.
+
+    From `log sum = nll + score of the target` (all (B,)), so it needs no second walk over the catalogue. A padding
+    column that holds all but a millionth of the probability is taken to hold just that much, so that the result stays
+    finite.
+    """
+    log_sum = nll + target_score
+    if pad_score is None:
         return log_sum
-    pad_log_prob = (logits[:, pad_id] - log_sum).clamp(max=-1e-6)
-    return log_sum + log1mexp(pad_log_prob)
-
-
-def gather_log_prob(logits: Tensor, columns: Tensor, log_sum: Tensor) -> Tensor:
-    """Log-probabilities of some columns of each row: (B, N), (B, K), (B,) -> (B, K); -inf where the column is -1."""
-    gathered = logits.gather(1, columns.clamp(min=0)) - log_sum[:, None]
-    return gathered.masked_fill(columns < 0, -torch.inf)
+    return log_sum + log1mexp((pad_score - log_sum).clamp(max=-1e-6))
 
 
 def log1mexp(x: Tensor) -> Tensor:

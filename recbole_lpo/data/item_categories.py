@@ -50,4 +50,5 @@ def _category_names(value: object) -> Iterator[str]:
         if isinstance(part, list):
             waiting.extend(reversed(part))
         elif isinstance(part, str) and part.strip():
-            yield " ".join(part.split())
+            # JSON can spell halves of surrogate pairs, which no UTF-8 file can hold.
+            yield " ".join(part.split()).encode("utf-8", "replace").decode("utf-8")

@@ -19,8 +19,8 @@ def training_events(dataset) -> tuple[np.ndarray, np.ndarray]:
     """
     users = dataset.inter_feat[dataset.uid_field].numpy()
     items = dataset.inter_feat[dataset.iid_field].numpy()
-    list_field = getattr(dataset, "item_id_list_field", None) or f"{dataset.iid_field}_list"
-    if list_field in dataset.inter_feat:
+    list_field = getattr(dataset, f"{dataset.iid_field}_list_field", None)
+    if list_field is not None:
         _, first_row = np.unique(users, return_index=True)
         histories = dataset.inter_feat[list_field].numpy()[first_row]
         lengths = dataset.inter_feat[dataset.item_list_length_field].numpy()[first_row]

@@ -17,7 +17,8 @@ _READ_AS_MISSING = frozenset(
         *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     }
 )
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+# Unicode's line ends too, and halves of surrogate pairs, which JSON can spell and UTF-8 cannot.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class _RefusedToken(Exception):
@@ -71,7 +72,7 @@ class TokenCodes(dict[str, int]):
 def _reason_to_refuse(token: str) -> str | None:
     if not token:
         return "is empty"
-    if _CONTROL_CHARACTER.search(token):
+    if _UNWRITABLE.search(token):
         return "has a tab, a line end or another control character"
     if token.startswith('"'):
         return "starts with a quotation mark, which RecBole would take for quoting"

@@ -32,6 +32,7 @@ class TailCollector(Collector):
         self.split: HeadTailSplit | None = None
         self.seen: Tensor | None = None
         self.last: Evaluation | None = None
+        self._every_row_ranked = True
         self._needs_lists, self._needs_hits = self.register.need("rec.items"), self.register.need("rec.topk")
         self._needs_rank = self.register.need("rec.rank")
 
@@ -52,13 +53,16 @@ class TailCollector(Collector):
                     "metrics: head and tail metrics need one held-out item per user. Set eval_args.split to "
                     "{'LS': 'valid_and_test'}, or leave the Head and Tail metrics out."
                 )
+            self._every_row_ranked = False
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         self._collect_the_rest(scores_tensor, interaction, positive_u, positive_i)
         target = positive_i.to(scores_tensor.device)
         rank, ties = rank_and_ties(scores_tensor, target)
         self.data_struct.update_tensor("rec.ties", ties.cpu())
-        self.data_struct.update_tensor("rec.user", interaction[self.config["USER_ID_FIELD"]].cpu())
+        # In a sampled evaluation the interaction has a row for each candidate, as many of them for every user.
+        user = interaction[self.config["USER_ID_FIELD"]].view(len(scores_tensor), -1)[:, 0]
+        self.data_struct.update_tensor("rec.user", user.cpu())
         self.data_struct.update_tensor("rec.target", target.cpu())
         self.data_struct.update_tensor("rec.rank", rank.cpu())
         k = max(self.topk)
@@ -75,7 +79,8 @@ class TailCollector(Collector):
 
     def get_data_struct(self) -> DataStruct:
         found = {key: _on_cpu(value) for key, value in self.data_struct._data_dict.items()}
-        if "rec.rank" in found and self.split is not None:
+        self.last = None
+        if "rec.rank" in found and self._every_row_ranked and self.split is not None:
             self.last = Evaluation(
                 user=found["rec.user"],
                 target=found["rec.target"],
@@ -84,7 +89,7 @@ class TailCollector(Collector):
                 seen=self.seen,
                 n_ties=int((found["rec.ties"] > 0).sum()),
             )
-        self._forget_evaluation()
+        self.forget_evaluation()
         returned = DataStruct()
         for key, value in found.items():
             returned.set(key, value)
@@ -101,7 +106,9 @@ class TailCollector(Collector):
         finally:
             self.register = whole
 
-    def _forget_evaluation(self) -> None:
+    def forget_evaluation(self) -> None:
+        """Drop the rows of an evaluation; one that did not end leaves them behind."""
+        self._every_row_ranked = True
         for key in (*_PER_EVALUATION, "rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
             if key in self.data_struct:
                 del self.data_struct[key]

@@ -14,8 +14,13 @@ POSITIONWISE = (SASRec, GRU4Rec)
 
 
 def can_pack(model: nn.Module) -> bool:
-    """Whether a model can be trained on whole histories; it must learn from the softmax over all items."""
-    return isinstance(model, POSITIONWISE) and model.loss_type == "CE"
+    """Whether a model can be trained on whole histories: one of POSITIONWISE, or a class made of one that leaves its
+    `forward` alone, and that learns from the softmax over all items by RecBole's loss or ours."""
+    kind = type(model)
+    for base in POSITIONWISE:
+        if kind.forward is base.forward and model.loss_type == "CE":
+            return kind.calculate_loss is base.calculate_loss or hasattr(model, "loss_of")
+    return False
 
 
 def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_lpo.core.item_softmax import catalogue_log_sum, gather_log_prob, target_nll
+from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
 from recbole_lpo.core.objectives import OBJECTIVES
 from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID, head_tail_split
@@ -83,7 +83,7 @@ class PreferenceMixin:
             barred = self.position_in_head[target][:, None]
             if settings.pref_exclude_history:
                 barred = torch.cat([barred, self.position_in_head[known_items()]], dim=1)
-            rows = rows + settings.pref_weight * self._preference(logits, target, nll, is_tail, barred)
+            rows = rows + settings.pref_weight * self._preference(hidden, target, nll, is_tail, barred)
         else:
             prob = (-nll.detach()).exp()
             self.loss_monitor.add(is_tail, ce=nll, prob=prob, grad_ce=settings.ce_weight * (1 - prob))
@@ -99,14 +99,16 @@ class PreferenceMixin:
         weights = weigh(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
         return (weights * rows).sum()
 
-    def _preference(self, logits: Tensor, target: Tensor, nll: Tensor, is_tail: Tensor, barred: Tensor) -> Tensor:
+    def _preference(self, hidden: Tensor, target: Tensor, nll: Tensor, is_tail: Tensor, barred: Tensor):
         """The preference objective of each row, unweighted; (B,). barred: positions in the head not to be drawn."""
-        settings = self.loss_settings
-        pad_id = None if settings.pref_pad_in_softmax else PAD_ID
-        log_sum = catalogue_log_sum(logits, target, nll, pad_id=pad_id)
-        chosen = gather_log_prob(logits, target[:, None], log_sum)[:, 0]
-        rivals = draw_rivals(logits, log_sum, self.head_ids, barred, settings, self.rival_stream(logits.device))
-        loss = self._objective(chosen, rivals.log_prob, rivals.weight)
+        settings, weight = self.loss_settings, self.item_embedding.weight
+        own_and_pad = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
+        score, pad_score = item_scores(hidden, weight, own_and_pad).unbind(dim=1)
+        log_sum = catalogue_log_sum(nll, score, None if settings.pref_pad_in_softmax else pad_score)
+        stream = self.rival_stream(hidden.device)
+        rivals = draw_rivals(hidden, weight, log_sum, self.head_ids, barred, settings, stream)
+        chosen, rejected = score - log_sum, rivals.score - log_sum[:, None]
+        loss = self._objective(chosen, rejected, rivals.weight)
         prob = chosen.detach().exp()
         self.loss_monitor.add(
             is_tail,
@@ -114,7 +116,7 @@ class PreferenceMixin:
             pref=loss,
             prob=prob,
             grad_ce=settings.ce_weight * (1 - (-nll.detach()).exp()),
-            grad_pref=settings.pref_weight * self._pull_on_target(chosen, rivals, prob),
+            grad_pref=settings.pref_weight * self._pull_on_target(chosen, rejected, rivals.weight, prob),
         )
         return loss
 
@@ -123,11 +125,10 @@ class PreferenceMixin:
         hyper = {"tau": settings.pref_tau, "score": settings.pref_score, "form": settings.pref_form}
         return OBJECTIVES[self.objective](chosen, rejected, **hyper, rejected_weight=weight)
 
-    def _pull_on_target(self, chosen: Tensor, rivals, prob: Tensor) -> Tensor:
+    def _pull_on_target(self, chosen: Tensor, rejected: Tensor, weight: Tensor | None, prob: Tensor) -> Tensor:
         """|d objective / d score of the target|, (B,): through its own log-probability and through the softmax."""
-        weight = None if rivals.weight is None else rivals.weight.detach()
         with torch.enable_grad():
-            chosen, rejected = chosen.detach().requires_grad_(), rivals.log_prob.detach().requires_grad_()
-            loss = self._objective(chosen, rejected, weight).sum()
+            chosen, rejected = chosen.detach().requires_grad_(), rejected.detach().requires_grad_()
+            loss = self._objective(chosen, rejected, None if weight is None else weight.detach()).sum()
             by_chosen, by_rejected = torch.autograd.grad(loss, [chosen, rejected])
         return (by_chosen - prob * (by_chosen + by_rejected.sum(dim=1))).abs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +44,34 @@ def load_checkpoint(path: Path, model: nn.Module, *, items: str | None = None, d
     catalogue that the model was built for. Raises InputError where the file is missing, damaged, or of another model or
     catalogue.
     """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        state, about = content["state_dict"], content["about"]
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint. Was the run finished?") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not a checkpoint of recbole_lpo, or damaged ({reason}).") from None
+    state, other_parameter, about = _read(path, device)
     if items is not None and about.get("items") != items:
         raise InputError(f"{path}: belongs to another catalogue (its item tokens differ from those of this dataset).")
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: the weights do not fit the model: {reason}") from None
-    model.load_other_parameter(content["other_parameter"])
+    model.load_other_parameter(other_parameter)
     return about
+
+
+def _read(path: Path, device) -> tuple[Any, Any, dict[str, Any]]:
+    """(state dict, other parameters, about) of a file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch itself loads weights with a flipped bit without a word.
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        content = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
+        state, other_parameter, about = content["state_dict"], content["other_parameter"], dict(content["about"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such checkpoint. Was the run finished?") from None
+    except Exception as error:
+        # A damaged file makes the reader fail in any way: OSError, IndexError, UnicodeDecodeError, ...
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a checkpoint of recbole_lpo, or damaged ({reason}).") from None
+    return state, other_parameter, about

@@ -9,6 +9,7 @@ from typing import Any
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.evaluator.groups import Evaluation
+from recbole_lpo.run_folder import CHECKPOINTS
 from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, save_checkpoint
 
@@ -64,6 +65,7 @@ class TailEvaluation:
         if self.run_settings.eval_mask_history:
             before_test = eval_data._dataset is not self._valid_dataset
             self._history = self._before_test if before_test else self._before_valid
+        self.eval_collector.forget_evaluation()
         try:
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         except ValueError as error:
@@ -74,7 +76,7 @@ class TailEvaluation:
     @property
     def best_file(self) -> Path:
         """Where the run folder keeps the best weights."""
-        return self.run_dir / "checkpoint" / BEST
+        return self.run_dir / CHECKPOINTS / BEST
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         if self.run_dir is None:

@@ -47,12 +47,15 @@ class LoopPolicy:
 
         The arguments and the result (best validation score, best validation metrics) are those of RecBole's `fit`.
         """
-        validated = bool(valid_data) and self.eval_step > 0
+        # A loader without rows counts as false.
+        validated = valid_data is not None and self.eval_step > 0
         if validated and not len(valid_data._dataset):
             raise InputError(
                 "The data has no validation interactions: every user needs at least 4 interactions for a sequential "
                 "model to learn from, validate and test. Take more data, or set eval_step to 0 to train without."
             )
+        if saved and self.start_epoch >= self.epochs:
+            self._save_checkpoint(-1, verbose=False)
         self.eval_collector.data_collect(train_data)
         self.know_histories(train_data, valid_data)
         if self.config["train_neg_sample_args"].get("dynamic", False):

@@ -47,10 +47,35 @@ def run_log(run_dir: Path, *, quiet: bool) -> Iterator[None]:
         file.close()
 
 
-def tensorboard_writer(recbole_makes, logger: logging.Logger) -> SummaryWriter:
+class _NoWriter:
+    """Takes what a trainer writes for TensorBoard and drops it."""
+
+    def add_scalar(self, *_, **__) -> None:
+        """Nothing."""
+
+    add_hparams = add_scalar
+    flush = add_scalar
+
+
+_writing = [True]
+
+
+@contextmanager
+def without_tensorboard() -> Iterator[None]:
+    """Trainers made in the block write no events and no folder for them: a model that is loaded trains no more."""
+    _writing.append(False)
+    try:
+        yield
+    finally:
+        _writing.pop()
+
+
+def tensorboard_writer(recbole_makes, logger: logging.Logger) -> SummaryWriter | _NoWriter:
     """RecBole's `get_tensorboard`, but into the run folder where there is one.
 
     RecBole writes to `log_tensorboard/` in the working directory, all runs of a process into the first one's folder.
     """
+    if not _writing[-1]:
+        return _NoWriter()
     run_dirs = [handler.run_dir for handler in logger.handlers if isinstance(handler, RunLogFile)]
     return SummaryWriter(str(run_dirs[0] / "tensorboard")) if run_dirs else recbole_makes(logger)

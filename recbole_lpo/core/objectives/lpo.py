@@ -55,8 +55,10 @@ def lpo(
     if rejected_weight is None:
         log_share = torch.log_softmax(torch.cat([chosen, rejected], dim=1), dim=1)[:, 0]
     else:
-        highest = torch.cat([chosen, rejected], dim=1).amax(dim=1, keepdim=True).detach()
-        rivals = (rejected_weight * (rejected - highest).exp()).sum(dim=1)
+        counted = rejected.masked_fill(rejected_weight == 0, -torch.inf)
+        highest = torch.cat([chosen, counted], dim=1).amax(dim=1, keepdim=True).detach()
+        # A rival of weight 0 may stand far above all that count: the limit keeps the gradient of its weight finite.
+        rivals = (rejected_weight * (rejected - highest).clamp(max=40).exp()).sum(dim=1)
         own = (chosen - highest)[:, 0]
         log_share = own - (own.exp() + rivals).log()
     return log_share.exp() if form == "published_code" else -log_share

@@ -1,0 +1,50 @@
+# make demo: set up, train, show the tail table.   make test: set up, then the whole test suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest torch that the suite was run with. Any from 2.6 on will do: make TORCH=torch==2.6.0 venv
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+# Two processes beside each other must not both use all cores.
+export OMP_NUM_THREADS ?= 1
+OLDEST := .oldest
+
+.PHONY: demo test test-newest test-oldest venv lint wheel clean
+
+demo: venv
+	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob
+
+test: test-newest test-oldest
+
+test-newest: venv
+	$(BIN)/python -m pytest -n $(JOBS)
+
+# The same suite on the oldest numpy, scipy, pandas and scikit-learn that pyproject.toml allows.
+test-oldest: venv $(OLDEST)/.done
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS)
+
+venv: $(VENV)/.done
+
+# torch comes first and by itself: where a build of it is at hand, nothing later replaces it. RecBole comes without the
+# ray that it pins, which has no wheel for Python 3.12 and newer and is not needed.
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-deps recbole==1.2.1
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+$(OLDEST)/.done: constraints/oldest.txt $(VENV)/.done
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary=:all: --target $(OLDEST) -r constraints/oldest.txt
+	touch $@
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+wheel: venv
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info

@@ -1,0 +1,257 @@
+"""Through the command that a user types."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from recbole_lpo.cli import main, parse_settings
+from recbole_lpo.errors import InputError
+from tests.conftest import ROOT, toy_rows, write_atomic
+
+QUICK = [
+    "--hidden_size=16", "--inner_size=32", "--embedding_size=16", "--epochs=2", "--train_batch_size=64",
+    "--MAX_ITEM_LIST_LENGTH=8", "--topk=[3,5]", "--valid_metric=NDCG@5", "--pref_num_rejected=4", "--quiet",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workplace")
+    write_atomic(folder / "dataset", "toy", toy_rows())
+    return folder
+
+
+@pytest.fixture
+def in_workplace(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+@pytest.fixture(scope="module")
+def finished(workplace):
+    """A run folder, made by the script itself in a process of its own, and what it printed."""
+    command = [sys.executable, str(ROOT / "run_recbole_lpo.py"), "--model=LPOSASRec", "--dataset=toy", *QUICK]
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return workplace / done.stdout.splitlines()[-1].partition(": ")[2], done
+
+
+def answer(capsys, *arguments):
+    """(exit code, stdout, stderr) of a command run in this process."""
+    code = main(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_run_prints_overall_head_tail_and_coverage_with_the_counts(finished):
+    text = finished[1].stdout
+    for word in ("LPOSASRec", "head HR", "tail NDCG", "coverage", "test users", "tie at the cut", "never saw"):
+        assert word in text
+
+
+def test_a_quiet_run_says_nothing_but_the_table(finished):
+    assert finished[1].stderr == ""
+
+
+def test_a_run_folder_holds_what_the_design_promises(finished):
+    folder = finished[0]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"settings.yaml", "metrics.json", "per_user.csv.gz", "checkpoint", "train.log", "tensorboard"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics) >= {"model", "dataset", "seed", "protocol", "split", "valid", "test", "n", "seconds"}
+    assert set(metrics["n"]) == {"users", "head", "tail", "unseen"}
+    assert set(metrics["seconds"]) >= {"prepare", "train_epoch", "evaluate", "total"}
+    assert {"hit@5", "ndcg@3", "tailhit@5", "tailndcg@5", "headmrr@3", "tailshare@5"} <= set(metrics["test"])
+
+
+def test_the_rows_per_user_give_the_metrics_again(finished):
+    folder = finished[0]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with gzip.open(folder / "per_user.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == metrics["n"]["users"]
+    tail = [int(row["rank"]) <= 5 for row in rows if row["group"] in ("tail", "unseen")]
+    assert sum(tail) / len(tail) == pytest.approx(metrics["test"]["tailhit@5"], abs=1e-12)
+    everyone = [int(row["rank"]) <= 5 for row in rows]
+    assert sum(everyone) / len(everyone) == pytest.approx(metrics["test"]["hit@5"], abs=1e-12)
+
+
+def test_the_settings_of_a_run_folder_run_again_to_the_same_result(finished, in_workplace, capsys):
+    code, out, err = answer(capsys, f"--config_files={finished[0] / 'settings.yaml'}", "--quiet")
+    assert code == 0, err
+    again = in_workplace / out.splitlines()[-1].partition(": ")[2]
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (finished[0], again))
+    assert (first["test"], first["valid"]) == (second["test"], second["valid"])
+    assert (finished[0] / "per_user.csv.gz").read_bytes() == (again / "per_user.csv.gz").read_bytes()
+
+
+def test_several_models_give_one_table_under_one_protocol(in_workplace, capsys):
+    code, out, err = answer(capsys, "run", "--model=LPOGRU4Rec,GRU4Rec,Pop,BPR", "--dataset=toy", *QUICK)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("LPOGRU", "GRU", "Pop", "BPR"))][:4] == [
+        "LPOGRU4Rec", "GRU4Rec", "Pop", "BPR",
+    ]  # fmt: skip
+    assert "not measured on the same users" not in out.lower()
+    assert "different head/tail splits" not in out
+
+
+def test_presets_and_settings_files_reach_the_run(in_workplace, capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 7\npref_tau: 0.5\n")
+    arguments = ["--model=LPOCaser", "--dataset=toy", "--preset=log_prob", f"--config_files={tmp_path / 'mine.yaml'}"]
+    code, out, err = answer(capsys, *arguments, *QUICK)
+    assert code == 0, err
+    written = (in_workplace / out.splitlines()[-1].partition(": ")[2] / "settings.yaml").read_text()
+    assert "pref_score: log_prob" in written
+    assert "pref_tau: 0.5" in written
+    assert "seed: 7" in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model=LPOSASRecc", "--dataset=toy"], ["LPOSASRecc", "LPOSASRec"]),
+        (["--model=LPOSASRec"], ["--dataset"]),
+        (["--dataset=toy"], ["--model"]),
+        (["--model=LPOSASRec", "--dataset=nowhere"], ["nowhere", "prepare", "--data_path"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--pref_wieght=1"], ["pref_wieght", "pref_weight"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--lerning_rate=1"], ["lerning_rate", "learning_rate"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--pref_tau=0"], ["pref_tau", "0", "> 0"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--pref_num_rejected=500"], ["pref_num_rejected", "500", "head"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--preset=papr"], ["papr", "paper"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--metrics=['TailHitt']"], ["TailHitt", "TailHit"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--valid_metric=GAUC"], ["valid_metric", "GAUC"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--topk=[1000]", "--valid_metric=NDCG@1000"], ["topk", "1000"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--config_files=none.yaml"], ["none.yaml"]),
+        (["--model=SASRec,Pop", "--dataset=toy", "--run_dir=x"], ["run_dir"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--seed=1", "--seed=2"], ["seed", "twice"]),
+        (["--model=LPOSASRec", "--dataset=toy", "toy"], ["toy", "--key=value"]),
+        (["recomend"], ["recomend", "recommend"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--tail_split_ratio=0"], ["head", "0"]),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, words, in_workplace, capsys):
+    given = [word for word in QUICK if not any(word.split("=")[0] == one.split("=")[0] for one in arguments)]
+    code, out, err = answer(capsys, *arguments, *(given if len(arguments) > 1 else []))
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_a_failing_model_does_not_cost_the_table_of_those_before_it(in_workplace, capsys):
+    code, out, err = answer(
+        capsys, "--model=Pop,LPOSASRec", "--dataset=toy", *[w for w in QUICK if "rejected" not in w],
+        "--pref_num_rejected=500",
+    )  # fmt: skip
+    assert code == 2
+    assert "Pop" in out
+    assert "tail HR" in out
+
+
+def test_a_value_is_data_and_never_code(tmp_path):
+    hostile = "__import__('pathlib').Path('pwned').touch()"
+    assert parse_settings([f"--note={hostile}"]) == {"note": hostile}
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_values_read_as_in_recbole():
+    given = ["--a=1e-3", "--b=[1,2]", "--c=True", "--d=none", "--e=None", "--f={'LS': 'x'}", "--g", "text", "-m", "X"]
+    assert parse_settings(given) == {
+        "a": 1e-3, "b": [1, 2], "c": True, "d": "none", "e": None, "f": {"LS": "x"}, "g": "text", "model": "X",
+    }  # fmt: skip
+
+
+def test_a_setting_without_a_value_is_refused():
+    with pytest.raises(InputError, match="--seed"):
+        parse_settings(["--seed", "--quiet"])
+
+
+def recommended(capsys, folder, *arguments):
+    code, out, err = answer(capsys, "recommend", f"--run_dir={folder}", "--format=json", *arguments)
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_recommend_gives_k_new_items_to_each_user_best_first(finished, in_workplace, capsys):
+    lines = recommended(capsys, finished[0], "--users=u1,u2", "--k=4")
+    assert [(line["user"], line["rank"]) for line in lines] == [(u, r) for u in ("u1", "u2") for r in (1, 2, 3, 4)]
+    met = {(user, item) for user, item, _ in toy_rows()}
+    assert all((line["user"], line["item"]) not in met for line in lines)
+    scores = [line["score"] for line in lines[:4]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_recommend_can_keep_to_the_tail(finished, in_workplace, capsys):
+    lines = recommended(capsys, finished[0], "--users=u1", "--k=5", "--tail_only")
+    assert {line["group"] for line in lines} == {"tail"}
+
+
+def test_a_new_user_with_the_history_of_a_known_one_gets_the_same_list(finished, in_workplace, capsys):
+    history = [item for _, _, item in sorted((step, user, item) for user, item, step in toy_rows() if user == "u3")]
+    known = recommended(capsys, finished[0], "--users=u3", "--k=6")
+    new = recommended(capsys, finished[0], f"--items={','.join(history)}", "--k=6")
+    assert [line["item"] for line in new] == [line["item"] for line in known]
+
+
+def test_recommend_writes_csv_and_a_table(finished, in_workplace, capsys, tmp_path):
+    code, out, _ = answer(capsys, "recommend", f"--run_dir={finished[0]}", "--users=u1", "--k=2")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["user", "rank", "item", "score", "group"]
+    file = tmp_path / "lists.csv"
+    arguments = ["recommend", f"--run_dir={finished[0]}", "--users=u1", "--k=2", "--format=csv", f"--output={file}"]
+    assert main(arguments) == 0
+    assert len(list(csv.DictReader(io.StringIO(file.read_text())))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--users=nobody"], "nobody"),
+        (["--items=i1,nothing"], "nothing"),
+        ([], "users"),
+        (["--users=u1", "--k=0"], "k = 0"),
+        (["--users_file=none.txt"], "none.txt"),
+    ],
+)
+def test_wrong_input_to_recommend_is_one_line_and_exit_code_2(arguments, word, finished, in_workplace, capsys):
+    code, _, err = answer(capsys, "recommend", f"--run_dir={finished[0]}", *arguments)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert word in err
+
+
+def test_a_folder_without_a_run_cannot_recommend(in_workplace, capsys, tmp_path):
+    code, _, err = answer(capsys, "recommend", f"--run_dir={tmp_path}", "--users=u1")
+    assert code == 2
+    assert "not a run folder" in err
+
+
+def test_a_finished_run_folder_is_not_written_over(finished, in_workplace, capsys):
+    code, _, err = answer(capsys, "--model=Pop", "--dataset=toy", f"--run_dir={finished[0]}", *QUICK)
+    assert code == 2
+    assert "finished run" in err
+
+
+def test_help_and_version_need_nothing_else(capsys):
+    assert answer(capsys, "--help")[0] == 0
+    assert answer(capsys, "--version")[1].startswith("recbole-lpo ")
+
+
+def test_wrong_input_leaves_no_run_folder_behind(tmp_path, capsys):
+    assert answer(capsys, "--model=LPOSASRec", "--dataset=nowhere", "--quiet")[0] == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_recommending_writes_nothing_beside_what_it_was_asked_for(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(finished[0].parents[3])
+    before = set(finished[0].parents[3].iterdir())
+    assert answer(capsys, "recommend", f"--run_dir={finished[0]}", "--users=u1")[0] == 0
+    assert set(finished[0].parents[3].iterdir()) == before
