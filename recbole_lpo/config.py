@@ -70,8 +70,8 @@ class Config(configurator.Config):
             group.from_config(self)
         if self["eval_mask_history"] and set(self["eval_args"]["mode"].values()) != {"full"}:
             raise InputError(
-                "eval_mask_history = True: RecBole draws the candidates of a sampled evaluation itself. Set the mode in "
-                "eval_args to full, or eval_mask_history to False."
+                "eval_mask_history = True: RecBole draws the candidates of a sampled evaluation itself. Set the mode "
+                "in eval_args to full, or eval_mask_history to False."
             )
 
     def _load_config_files(self, file_list: Iterable[str] | None) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def check_metrics(settings: dict[str, Any]) -> None:
         raise InputError(f"topk = {settings['topk']}: must be a whole number > 0 or a list of them, as [5, 10, 20].")
     if len({metric_types[str(metric).lower()] for metric in metrics}) > 1:
         raise InputError(
-            f"metrics = {', '.join(map(str, metrics))}: metrics of rankings and of values cannot be measured in one run."
+            f"metrics = {', '.join(map(str, metrics))}: metrics of rankings and of values do not go into one run."
         )
     measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
     measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]

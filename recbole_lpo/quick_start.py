@@ -27,6 +27,7 @@ from recbole_lpo.run_folder import (
 from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 from recbole_lpo.trainer.lpo_trainer import trainer_class
+from recbole_lpo.trainer.memory import keep_freed_memory
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 
 __all__ = ["LoadedRun", "load", "objective_function", "recommend", "run"]
@@ -69,6 +70,7 @@ def run(
     for a run that cannot go on.
     """
     started = perf_counter()
+    keep_freed_memory()
     config = Config(model, dataset, config_file_list, config_dict)
     if quiet or not sys.stderr.isatty():
         # A bar redraws its line; in a file it would fill pages.

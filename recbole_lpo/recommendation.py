@@ -144,7 +144,10 @@ def _predict_every_item(model, interaction: Interaction, dataset, device) -> Ten
         model.predict(
             Interaction(
                 {
-                    **{key: value[row].expand(len(items), *value[row].shape) for key, value in interaction.interaction.items()},
+                    **{
+                        key: value[row].expand(len(items), *value[row].shape)
+                        for key, value in interaction.interaction.items()
+                    },
                     dataset.iid_field: items,
                 }
             )

@@ -24,7 +24,12 @@ from recbole_lpo.evaluator.metrics import METRICS
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from recbole_lpo.trainer.run_log import tensorboard_writer
 
-_FAMILIES = ("general_recommender", "context_aware_recommender", "sequential_recommender", "knowledge_aware_recommender")
+_FAMILIES = (
+    "general_recommender",
+    "context_aware_recommender",
+    "sequential_recommender",
+    "knowledge_aware_recommender",
+)
 _EXTERNAL_LIBRARY_MODELS = ("LightGBM", "XGBoost")
 # What `register` changes in RecBole, for `recbole-lpo doctor`: name, reason, what was done.
 _CHANGES = (

@@ -15,7 +15,18 @@ from recbole_lpo.errors import InputError, did_you_mean
 T = TypeVar("T")
 
 # A key that starts so is ours: no model of RecBole 1.2.1 reads one (FEARec has a `tau`, others a `beta`).
-PREFIXES = ("pref_", "tail_split_", "tail_alpha", "tail_reweight", "eval_mask_", "lr_", "warmup_", "run_dir", "preset", "batching")
+PREFIXES = (
+    "pref_",
+    "tail_split_",
+    "tail_alpha",
+    "tail_reweight",
+    "eval_mask_",
+    "lr_",
+    "warmup_",
+    "run_dir",
+    "preset",
+    "batching",
+)
 
 
 def _setting(default: Any, kind: type | tuple[type, ...], meaning: str, **limits: Any) -> Any:
@@ -130,7 +141,9 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} = {value!r}: must be {_KIND_NAMES[kind]} ({metadata['meaning']}).{_allowed(metadata)}")
+        raise InputError(
+            f"{name} = {value!r}: must be {_KIND_NAMES[kind]} ({metadata['meaning']}).{_allowed(metadata)}"
+        )
     if "choices" in metadata and value not in metadata["choices"]:
         hint = did_you_mean(str(value), metadata["choices"])
         raise InputError(f"{name} = {value}: unknown ({metadata['meaning']}).{_allowed(metadata)}{hint}")

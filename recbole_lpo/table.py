@@ -23,7 +23,8 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
     runs: contents of `metrics.json`. A figure that does not exist (a group without users) shows as a dash.
     """
     cuts = sorted({int(key.rpartition("@")[2]) for run in runs for key in run["test"] if "@" in key})
-    headings = [heading for heading, metric in _COLUMNS.items() if any(f"{metric}@{cuts[0]}" in run["test"] for run in runs)]
+    measured = {key.partition("@")[0] for run in runs for key in run["test"] if "@" in key}
+    headings = [heading for heading, metric in _COLUMNS.items() if metric in measured]
     rows = [
         [run["model"] if k == cuts[0] else "", k]
         + [_shown(run["test"].get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
@@ -31,8 +32,8 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
         for k in cuts
     ]
     table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
-    others = _other_metrics(runs)
-    return "\n".join([table, "", *([others, ""] if others else []), *_caption(runs)])
+    parts = [table if rows else "", _other_metrics(runs), "\n".join(_caption(runs))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -41,8 +42,8 @@ def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     if n:
         lines.append(
-            f"{first['dataset']}: {n['users']:,} test users, {n['head']:,} with a head item held out, {n['tail']:,} with a "
-            f"tail item ({n['unseen']:,} of these with an item that training never saw)."
+            f"{first['dataset']}: {n['users']:,} test users, {n['head']:,} with a head item held out, {n['tail']:,} "
+            f"with a tail item ({n['unseen']:,} of these with an item that training never saw)."
         )
     lines.append(
         f"Head: {split['head_items']:,} of {split['items']:,} items ({_rule(split)}), tail: {split['tail_items']:,}; "
@@ -52,7 +53,7 @@ def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     history = "left out of the ranking" if protocol["mask_history"] else "ranked too"
     ranked = "all items ranked" if protocol["candidates"] == "full" else f"candidates: {protocol['candidates']}"
     lines.append(
-        f"Split {protocol['split']} in time order, {ranked}, the user's own history {history}, "
+        f"{_splitting(protocol)}, {ranked}, the user's own history {history}, "
         f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
     )
     return [*lines, *_warnings(runs)]
@@ -68,7 +69,9 @@ def _warnings(runs: Sequence[dict[str, Any]]) -> list[str]:
     for run in runs:
         tied, n = run["protocol"]["tied_users"], run["n"]
         if tied and n and tied > 0.001 * n["users"]:
-            lines.append(f"{run['model']} scores the held-out item like another one for {tied:,} users: ranks are coarse.")
+            lines.append(
+                f"{run['model']} scores the held-out item like another one for {tied:,} users: ranks are coarse."
+            )
     return lines
 
 
@@ -81,6 +84,15 @@ def _other_metrics(runs: Sequence[dict[str, Any]]) -> str:
         if rest:
             lines.append(f"{run['model']}: " + "  ".join(f"{key} {_shown(value)}" for key, value in rest.items()))
     return "\n".join(lines)
+
+
+def _splitting(protocol: dict[str, Any]) -> str:
+    held_out = {
+        "valid_and_test": "Leave one out: each user's last item tests, the one before it validates",
+        "test_only": "Leave one out: each user's last item tests",
+    }
+    split = protocol["split"]
+    return held_out.get(split.get("LS")) or f"Split {split}, order {protocol['order']}"
 
 
 def _rule(split: dict[str, Any]) -> str:

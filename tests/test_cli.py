@@ -138,7 +138,7 @@ def test_presets_and_settings_files_reach_the_run(in_workplace, capsys, tmp_path
 )
 def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, words, in_workplace, capsys):
     given = [word for word in QUICK if not any(word.split("=")[0] == one.split("=")[0] for one in arguments)]
-    code, out, err = answer(capsys, *arguments, *(given if len(arguments) > 1 else []))
+    code, _, err = answer(capsys, *arguments, *(given if len(arguments) > 1 else []))
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
@@ -147,7 +147,7 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, words, in_work
 
 
 def test_a_failing_model_does_not_cost_the_table_of_those_before_it(in_workplace, capsys):
-    code, out, err = answer(
+    code, out, _ = answer(
         capsys, "--model=Pop,LPOSASRec", "--dataset=toy", *[w for w in QUICK if "rejected" not in w],
         "--pref_num_rejected=500",
     )  # fmt: skip

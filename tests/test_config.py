@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import recbole.config.configurator as configurator
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.config import Config as RecBoleConfig
 
@@ -407,11 +407,13 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_a_typed_literal_is_the_value_that_it_writes(value):
     assert parse_value(repr(value)) == value
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_typed_value_is_plain_data_or_the_text_itself(text):
     value = parse_value(text)
@@ -420,6 +422,7 @@ def test_a_typed_value_is_plain_data_or_the_text_itself(text):
         assert ast.literal_eval(text) == value
 
 
+@settings(deadline=None)
 @given(PLAIN.filter(lambda value: not isinstance(value, str)))
 def test_a_value_that_is_no_text_is_left_as_it_is(value):
     assert parse_value(value) is value

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recbole_lpo.config import known_keys
@@ -186,6 +186,7 @@ def test_settings_cannot_be_changed_afterwards():
         LossSettings().pref_weight = 3
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(KEYS)), st.integers(0, 40), st.sampled_from("abcdefghijklmnopqrstuvwxyz_"))
 def test_a_key_of_ours_with_one_letter_wrong_is_refused_with_the_nearest(key, place, letter):
     place %= len(key)
@@ -277,6 +278,7 @@ def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
     assert {key: value for key, value in content.items() if key in KEYS} == defaults(SplitSettings, RunSettings)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e30), st.floats(1e-30, 1e30), st.integers(1, 10**9))
 def test_numbers_in_range_come_back_as_they_are(weight, tau, rivals):
     found = LossSettings(pref_weight=weight, pref_tau=tau, pref_num_rejected=rivals)

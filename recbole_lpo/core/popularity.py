@@ -148,10 +148,8 @@ def _checked_ratio(ratio: float) -> float:
 
 
 def _most_popular_first(counts: np.ndarray, tie_break: Sequence[Any] | np.ndarray | None, pad_id: int | None):
-    if tie_break is None:
-        order = np.argsort(-counts, kind="stable")
-    else:
-        order = np.lexsort((np.asarray(tie_break), -counts))
+    keys = np.arange(len(counts)) if tie_break is None else np.asarray(tie_break)
+    order = np.lexsort((keys, -counts))
     return order if pad_id is None else order[order != pad_id]
 
 

@@ -18,6 +18,6 @@ def tail_weights(is_tail: Tensor, *, alpha_tail: float = 1.0, alpha_head: float 
 
 
 def published_code_tail_weights(is_tail: Tensor, *, alpha_tail: float = 1.0, alpha_head: float = 0.0) -> Tensor:
-    """Row weights as LPO4Rec's published code computes them, its defect included: all 1 in a batch without tail rows."""
+    """Row weights as in LPO4Rec's published code, its defect included: all 1 in a batch without tail rows."""
     weights = tail_weights(is_tail, alpha_tail=alpha_tail, alpha_head=alpha_head)
     return torch.where(is_tail.any(), weights, torch.ones_like(weights))

@@ -53,8 +53,8 @@ def split_dataset(config, dataset):
     if not len(train._dataset) or not len(test._dataset):
         raise InputError(
             f"{config['dataset']}: no user has enough interactions to train on some and hold out two "
-            f"({dataset.inter_num} interactions of {dataset.user_num - 1} users). A sequential model needs users with at "
-            "least 4."
+            f"({dataset.inter_num} interactions of {dataset.user_num - 1} users). A sequential model needs "
+            "users with at least 4."
         )
     return train, valid, test
 
@@ -86,8 +86,8 @@ def _check_files(config) -> None:
     missing = [file for file in names if not (folder / file).is_file()]
     if missing:
         raise InputError(
-            f"dataset = {name}: {folder / missing[0]} is not there. Two ways to get it: make it from the raw files with "
-            f"`recbole-lpo prepare --dataset={name} --output={folder.parent} --download` (or with --input=FILE), or "
+            f"dataset = {name}: {folder / missing[0]} is not there. Two ways to get it: make it from the raw files "
+            f"with `recbole-lpo prepare --dataset={name} --output={folder.parent} --download` (or with --input=FILE), or "
             "point --data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own "
             "download no longer works."
         )

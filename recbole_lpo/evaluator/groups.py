@@ -44,6 +44,6 @@ class Evaluation:
         }
 
     def group_of(self) -> list[str]:
-        """The group of each user, as `per_user.csv.gz` names it: head, tail, or unseen (a tail item without training)."""
+        """The group of each user, as `per_user.csv.gz` names it: head, tail, or unseen (tail without any training)."""
         code = torch.where(self.in_head, 0, torch.where(self.seen[self.target], 1, 2))
         return [GROUPS[index] for index in code.tolist()]

@@ -91,7 +91,7 @@ class _ListMetric(AbstractMetric):
 
 
 class Coverage(_ListMetric):
-    """Share of the catalogue that is in at least one user's top k. RecBole's ItemCoverage counts the padding item too."""
+    """Share of the catalogue that is in at least one user's top k. RecBole's ItemCoverage counts the padding too."""
 
     def measure(self, items: Tensor, is_head: Tensor) -> float:
         return len(torch.unique(items)) / (len(is_head) - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole.model.sequential_recommender import SASRec, Caser, GRU4Rec
+from recbole.model.sequential_recommender import Caser, GRU4Rec, SASRec
 from torch import Tensor
 
 

@@ -15,12 +15,19 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class RunLogFile(logging.FileHandler):
-    """`train.log` of a run folder. RecBole's `init_logger` sends the second run of a process to the first one's file."""
+    """`train.log` of a run folder. RecBole's `init_logger` sends a process's second run to the first one's file."""
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir / "train.log", encoding="utf-8")
         self.run_dir = run_dir
+        self.writers: list[SummaryWriter] = []
         self.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def close(self) -> None:
+        """End the TensorBoard writers of the run too: each has a thread and an open file."""
+        for writer in self.writers:
+            writer.close()
+        super().close()
 
 
 class _PlainFormatter(logging.Formatter):
@@ -77,5 +84,8 @@ def tensorboard_writer(recbole_makes, logger: logging.Logger) -> SummaryWriter |
     """
     if not _writing[-1]:
         return _NoWriter()
-    run_dirs = [handler.run_dir for handler in logger.handlers if isinstance(handler, RunLogFile)]
-    return SummaryWriter(str(run_dirs[0] / "tensorboard")) if run_dirs else recbole_makes(logger)
+    for handler in logger.handlers:
+        if isinstance(handler, RunLogFile):
+            handler.writers.append(SummaryWriter(str(handler.run_dir / "tensorboard")))
+            return handler.writers[-1]
+    return recbole_makes(logger)

@@ -27,6 +27,7 @@ from recbole_lpo.evaluator.collector import TailCollector
 from recbole_lpo.evaluator.metrics import METRICS
 from recbole_lpo.table import result_table
 from recbole_lpo.trainer.lpo_trainer import trainer_class
+from recbole_lpo.trainer.run_log import without_tensorboard
 from tests.conftest import SMALL, toy_rows, write_atomic
 
 CUTS = [1, 3, 5, 10]
@@ -58,7 +59,8 @@ def built(model, toy_settings, **changes):
     config = Config(model, None, None, {**toy_settings, **changes})
     loaders = split_dataset(config, load_dataset(config))
     torch.manual_seed(1)
-    trainer = trainer_class(config["MODEL_TYPE"], model)(config, config.model_class(config, loaders[0]._dataset))
+    with without_tensorboard():
+        trainer = trainer_class(config["MODEL_TYPE"], model)(config, config.model_class(config, loaders[0]._dataset))
     trainer.eval_collector.data_collect(loaders[0])
     trainer.know_histories(*loaders[:2])
     return trainer, *loaders
@@ -112,17 +114,6 @@ def test_the_file_of_a_run_has_every_digit(trained):
 # RecBole's own collector and ours, side by side.
 
 
-class FakeData:
-    """What a collector asks a training loader for."""
-
-    def __init__(self, n_items):
-        self.dataset = self._dataset = self
-        self.n_items = n_items
-
-    def num(self, field):
-        return self.n_items
-
-
 def measured(collector_class, metrics, batches, n_items, is_head=None):
     """The figures that a collector and RecBole's evaluator give for batches of (scores, targets)."""
     config = Config(
@@ -137,7 +128,7 @@ def measured(collector_class, metrics, batches, n_items, is_head=None):
         counts[0] = 0
         split = HeadTailSplit.from_counts(counts, rule="count_threshold", threshold=2, pad_id=0)
         collector.set_split(split)
-    collector.data_struct.set("data.num_items", n_items)
+        collector.data_struct.set("data.num_items", n_items)
     user = 1
     for scores, target in batches:
         rows = torch.arange(len(scores))
@@ -180,13 +171,10 @@ def test_gauc_is_recboles_to_the_last_digit():
     assert 0 < ours["gauc"] < 1
 
 
-def test_metrics_of_the_lists_are_recboles_to_the_last_digit():
+def test_the_coverage_of_recbole_counts_the_padding_item_too():
     batches = random_batches(30, [7, 5], 3)
-    names = ["Hit", "ItemCoverage", "ShannonEntropy", "GiniIndex"]
-    ours = measured(TailCollector, ["ItemCoverage", "GiniIndex"], batches, 30)
-    assert 0 < ours["itemcoverage@3"] < 1, names
-    items = torch.cat([torch.topk(scores, 3, dim=1).indices for scores, _ in batches])
-    assert ours["itemcoverage@3"] == pytest.approx(len(torch.unique(items)) / 30)
+    ours = measured(TailCollector, ["ItemCoverage", "Coverage"], batches, 30, np.zeros(30, dtype=bool))
+    assert ours["itemcoverage@3"] == pytest.approx(ours["coverage@3"] * 29 / 30)
 
 
 @pytest.mark.parametrize("k", [3, 5, 10])
@@ -355,7 +343,7 @@ def test_head_and_tail_metrics_of_two_held_out_items_a_user_are_refused(toy_sett
 
 def test_other_metrics_of_two_held_out_items_a_user_are_recboles(toy_settings):
     changes = {**SEVERAL_HELD_OUT, "metrics": ["Recall", "NDCG"], "valid_metric": "NDCG@5"}
-    trainer, train, _, test = built("BPR", toy_settings, **changes)
+    trainer, _, _, test = built("BPR", toy_settings, **changes)
     ours = trainer.evaluate(test, load_best_model=False)
     trainer.eval_collector = Collector(trainer.config)
     trainer.eval_collector.forget_evaluation = lambda: None

@@ -14,7 +14,7 @@ from tests.conftest import REAL_DATA, SMALL
 
 def built(name, settings):
     config = Config(name, None, None, {**SMALL, **settings})
-    train, valid, _ = split_dataset(config, load_dataset(config))
+    train, _, _ = split_dataset(config, load_dataset(config))
     torch.manual_seed(0)
     return config, train, config.model_class(config, train._dataset).eval()
 

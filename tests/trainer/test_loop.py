@@ -17,6 +17,7 @@ from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import packed_loss
 from recbole_lpo.trainer import lpo_trainer
 from recbole_lpo.trainer.lpo_trainer import trainer_class
+from recbole_lpo.trainer.run_log import without_tensorboard
 from tests.conftest import SMALL, toy_rows, write_atomic
 
 
@@ -39,7 +40,8 @@ class Scripted:
         settings = {**SMALL, **self.settings, "epochs": len(scores), "stopping_step": 100, **settings}
         self.config = Config(model, None, None, settings)
         self.model = self.config.model_class(self.config, self.train._dataset)
-        self.trainer = trainer_class(self.config["MODEL_TYPE"], model)(self.config, self.model)
+        with without_tensorboard():
+            self.trainer = trainer_class(self.config["MODEL_TYPE"], model)(self.config, self.model)
         self.trainer.run_dir = Path("run")
         self.trainer._train_epoch = self.train_epoch
         self.scores, self.trained = scores, []
@@ -192,7 +194,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_and_rate_and_keeps_th
     settings, (train, valid, _) = data
     config = Config("LPOSASRec", None, None, {**SMALL, **settings, "batching": batching, "learning_rate": 0.0125})
     model = config.model_class(config, train._dataset)
-    trainer = trainer_class(config["MODEL_TYPE"], "LPOSASRec")(config, model)
+    with without_tensorboard():
+        trainer = trainer_class(config["MODEL_TYPE"], "LPOSASRec")(config, model)
     trainer.run_dir = Path("run")
     saved = []
     save = trainer._save_checkpoint

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_lpo.trainer.schedule import attach_schedule, rate_factor
@@ -23,11 +23,13 @@ def factors(total, ratio, schedule):
     return [rate_factor(step, total_steps=total, warmup_ratio=ratio, schedule=schedule) for step in range(total)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), totals, ratios, schedules)
 def test_the_factor_is_a_share(step, total, ratio, schedule):
     assert 0 <= rate_factor(step, total_steps=total, warmup_ratio=ratio, schedule=schedule) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 500), st.floats(0.02, 0.98), schedules)
 def test_the_warm_up_rises_in_equal_steps_to_the_full_rate(total, ratio, schedule):
     n = round(ratio * total)
@@ -35,6 +37,7 @@ def test_the_warm_up_rises_in_equal_steps_to_the_full_rate(total, ratio, schedul
     assert warm == pytest.approx([(step + 1) / n for step in range(n)])
 
 
+@settings(deadline=None)
 @given(st.integers(2, 500), ratios, schedules)
 def test_the_full_rate_comes_first_right_after_the_warm_up(total, ratio, schedule):
     n = round(ratio * total)
@@ -43,18 +46,21 @@ def test_the_full_rate_comes_first_right_after_the_warm_up(total, ratio, schedul
     assert all(factor < 1 for factor in factors(total, ratio, schedule)[: max(0, n - 1)])
 
 
+@settings(deadline=None)
 @given(totals, ratios, st.integers(0, 10_000))
 def test_a_constant_rate_stays_after_the_warm_up(total, ratio, step):
     n = round(ratio * total)
     assert rate_factor(n + step, total_steps=total, warmup_ratio=ratio, schedule="constant") == 1
 
 
+@settings(deadline=None)
 @given(totals, ratios, st.sampled_from(["cosine", "linear"]))
 def test_a_falling_rate_never_rises_after_the_warm_up(total, ratio, schedule):
     after = factors(total, ratio, schedule)[round(ratio * total) :]
     assert all(later <= earlier for earlier, later in pairwise(after))
 
 
+@settings(deadline=None)
 @given(totals, ratios, st.sampled_from(["cosine", "linear"]), st.integers(0, 100))
 def test_a_falling_rate_ends_at_zero_and_stays_there(total, ratio, schedule, later):
     if round(ratio * total) < total:

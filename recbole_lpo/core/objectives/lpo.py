@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_lpo.core.objectives._pairs import at_least_float32
+
 SCORES = ("prob", "log_prob")
 FORMS = ("paper", "published_code")
 
@@ -47,7 +49,7 @@ def lpo(
         raise ValueError(f"score = {score!r}: must be one of {', '.join(SCORES)}.")
     if form not in FORMS:
         raise ValueError(f"form = {form!r}: must be one of {', '.join(FORMS)}.")
-    chosen, rejected = _at_least_float32(log_prob_chosen), _at_least_float32(log_prob_rejected)
+    chosen, rejected = at_least_float32(log_prob_chosen), at_least_float32(log_prob_rejected)
     if score == "prob":
         absent = torch.isneginf(rejected)
         chosen, rejected = chosen.exp(), rejected.exp().masked_fill(absent, -torch.inf)
@@ -62,7 +64,3 @@ def lpo(
         own = (chosen - highest)[:, 0]
         log_share = own - (own.exp() + rivals).log()
     return log_share.exp() if form == "published_code" else -log_share
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()

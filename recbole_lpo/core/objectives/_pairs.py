@@ -1,0 +1,87 @@
+"""What the objectives share: which rivals are there, how far the chosen item stands before each, sums over them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} = {value!r}: must be {allowed}.")
+
+
+def check_positive(name: str, value: float, meaning: str) -> None:
+    check(0 < value < float("inf"), name, value, f"> 0 and finite ({meaning})")
+
+
+def without_absent(log_prob_rejected: Tensor, *, filler: float) -> tuple[Tensor, Tensor]:
+    """(the rivals' log-probabilities with `filler` for absent ones, which rivals are present); (B, K) both.
+
+    An absent rival gets a finite value before any arithmetic: infinity minus infinity would make its gradient NaN, and
+    a mask laid over the result would not take that back.
+    """
+    present = ~torch.isneginf(log_prob_rejected)
+    return at_least_float32(log_prob_rejected).masked_fill(~present, filler), present
+
+
+def margins(log_prob_chosen: Tensor, log_prob_rejected: Tensor) -> tuple[Tensor, Tensor]:
+    """(log pi_w - log pi_l with 0 for absent rivals, which rivals are present); (B, K) both."""
+    rejected, present = without_absent(log_prob_rejected, filler=0.0)
+    return (at_least_float32(log_prob_chosen)[:, None] - rejected).masked_fill(~present, 0.0), present
+
+
+def log_ratio_margins(
+    name: str,
+    log_prob_chosen: Tensor,
+    log_prob_rejected: Tensor,
+    ref_log_prob_chosen: Tensor | None,
+    ref_log_prob_rejected: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """(D, which rivals are present); (B, K) both, for the objective called `name`.
+
+        D_l = log(pi_w / ref_w) - log(pi_l / ref_l),   0 for absent rivals
+
+    Only differences of log-probabilities within one policy occur, so its softmax denominator cancels. A rival is absent
+    where the policy's log-probability is -inf; what the reference says of it is not read.
+    """
+    if ref_log_prob_chosen is None or ref_log_prob_rejected is None:
+        raise ValueError(
+            f"{name} compares with a reference policy: ref_log_prob_chosen and ref_log_prob_rejected are needed."
+        )
+    for policy, reference in [(log_prob_chosen, ref_log_prob_chosen), (log_prob_rejected, ref_log_prob_rejected)]:
+        if policy.shape != reference.shape:
+            raise ValueError(
+                f"{name}: the reference's log-probabilities have shape {tuple(reference.shape)}, "
+                f"the policy's {tuple(policy.shape)}; they must be of the same items."
+            )
+    margin, present = margins(log_prob_chosen, log_prob_rejected)
+    ref_rejected = at_least_float32(ref_log_prob_rejected).masked_fill(~present, 0.0)
+    ref_margin = at_least_float32(ref_log_prob_chosen)[:, None] - ref_rejected
+    return margin - ref_margin.masked_fill(~present, 0.0), present
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)) at any x; torch's own is cut to x beyond 20."""
+    return -functional.logsigmoid(-x)
+
+
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of a row's counted values; (B, K), (B, K) bool -> (B,), 0 where none counts."""
+    return values.masked_fill(~counted, 0.0).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+
+
+def log1p_sum_exp(values: Tensor, counted: Tensor) -> Tensor:
+    """log(1 + sum of exp over a row's counted values); (B, K), (B, K) bool -> (B,), 0 where none counts."""
+    own = values.new_zeros(len(values), 1)
+    return torch.logsumexp(torch.cat([own, values.masked_fill(~counted, -torch.inf)], dim=1), dim=1)
+
+
+def zero_without_rivals(loss: Tensor, counted: Tensor) -> Tensor:
+    """The loss (B,), 0 in a row where no rival counts; counted (B, K) bool."""
+    return loss.masked_fill(~counted.any(dim=1), 0.0)

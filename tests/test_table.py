@@ -1,0 +1,81 @@
+"""The printed table: its figures, its counts, its warnings."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from recbole_lpo.table import result_table
+
+RUN = {
+    "model": "LPOSASRec",
+    "dataset": "toy",
+    "seed": 1,
+    "protocol": {
+        "split": {"LS": "valid_and_test"}, "order": "TO", "candidates": "full", "mask_history": False, "tied_users": 0,
+    },
+    "split": {
+        "rule": "item_share", "ratio": 0.2, "threshold": None, "items": 1000, "head_items": 200, "tail_items": 800,
+        "n_tied": 7, "cut_count": 15,
+    },
+    "n": {"users": 5000, "head": 2000, "tail": 3000, "unseen": 12},
+    "test": {"hit@5": 0.1, "hit@10": 0.2, "ndcg@5": 0.05, "ndcg@10": 0.06, "tailhit@5": None, "tailhit@10": 0.01},
+}  # fmt: skip
+
+
+def changed(**parts) -> dict:
+    """RUN with some parts of its own; a dict is merged into the part of that name."""
+    run = copy.deepcopy(RUN)
+    for name, part in parts.items():
+        run[name] = {**run[name], **part} if isinstance(part, dict) else part
+    return run
+
+
+def test_a_row_for_each_length_of_list_and_a_dash_where_a_figure_does_not_exist():
+    rows = [line.split() for line in result_table([RUN]).splitlines()[2:4]]
+    assert rows == [["LPOSASRec", "5", "0.1000", "0.0500", "-"], ["10", "0.2000", "0.0600", "0.0100"]]
+
+
+def test_metrics_that_were_not_measured_have_no_column():
+    assert "coverage" not in result_table([RUN])
+
+
+@pytest.mark.parametrize("words", ["5,000 test users", "2,000 with a head", "3,000 with a tail", "12 of these"])
+def test_the_counts_behind_the_figures_are_said(words):
+    assert words in result_table([RUN])
+
+
+@pytest.mark.parametrize(
+    "words", ["200 of 1,000", "7 items tie at the cut (15 interactions)", "all items ranked", "ranked too", "Seed 1."]
+)
+def test_the_split_and_the_protocol_are_said(words):
+    assert words in result_table([RUN])
+
+
+def test_a_masked_history_is_said():
+    assert "left out of the ranking" in result_table([changed(protocol={"mask_history": True})])
+
+
+def test_rows_of_different_users_are_not_to_be_compared():
+    other = changed(model="BPR", n={"users": 4999})
+    assert "Not measured on the same users" in result_table([RUN, other])
+
+
+def test_rows_of_different_splits_are_not_to_be_compared():
+    other = changed(model="SASRec", split={"ratio": 0.8})
+    assert "different head/tail splits" in result_table([RUN, other])
+
+
+def test_a_model_that_scores_items_alike_is_reported():
+    assert "ranks are coarse" in result_table([changed(protocol={"tied_users": 100})])
+    assert "ranks are coarse" not in result_table([changed(protocol={"tied_users": 2})])
+
+
+def test_metrics_without_a_column_get_a_line():
+    text = result_table([changed(test={"gauc": 0.75, "itemcoverage@5": 0.5})])
+    assert "LPOSASRec: gauc 0.7500  itemcoverage@5 0.5000" in text
+
+
+def test_a_run_without_any_list_metric_has_no_empty_table():
+    assert result_table([RUN | {"test": {"gauc": 0.75}}]).startswith("LPOSASRec: gauc 0.7500")
