@@ -38,6 +38,8 @@ def _header(path: Path, config) -> dict[str, str]:
             line = file.readline().rstrip("\r\n")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    if line.startswith("\ufeff"):
+        raise InputError(f"{path}: starts with a byte order mark. Save it as UTF-8 without one.")
     if not line:
         raise InputError(f"{path}: is empty. An atomic file starts with a header as user_id:token, item_id:token, ...")
     columns = {}

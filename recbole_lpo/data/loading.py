@@ -16,6 +16,8 @@ from recbole_lpo.errors import InputError
 
 # Whole numbers beyond this are not exact in float32, in which RecBole keeps times.
 _FLOAT32_EXACT = 2**24
+# What torch says of a training set without rows.
+_NO_ROWS = "num_samples should be a positive integer"
 # Cells (users x items) that a general model scores at once: 512 MB of float32.
 _GENERAL_CELLS = 2**27
 
@@ -49,13 +51,20 @@ def split_dataset(config, dataset):
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL and _scores_whole_rows(config.model_class):
         users = min(config["eval_batch_size"], max(1, _GENERAL_CELLS // dataset.item_num))
         config["eval_batch_size"] = users * dataset.item_num
-    train, valid, test = data_preparation(config, dataset)
+    too_short = (
+        f"{config['dataset']}: no user has enough interactions to train on some and hold out two "
+        f"({dataset.inter_num} interactions of {dataset.user_num - 1} users). A sequential model needs "
+        "users with at least 4."
+    )
+    try:
+        train, valid, test = data_preparation(config, dataset)
+    except ValueError as error:
+        if _NO_ROWS in str(error):
+            raise InputError(too_short) from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{config['dataset']}: RecBole cannot split the dataset: {reason}") from error
     if not len(train._dataset) or not len(test._dataset):
-        raise InputError(
-            f"{config['dataset']}: no user has enough interactions to train on some and hold out two "
-            f"({dataset.inter_num} interactions of {dataset.user_num - 1} users). A sequential model needs "
-            "users with at least 4."
-        )
+        raise InputError(too_short)
     return train, valid, test
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_lpo.core.sampling import gumbel_top_k, straight_through_inclusion
+from recbole_lpo.core.sampling import gumbel_noise, gumbel_top_k, straight_through_inclusion
 
 fast = settings(max_examples=40, deadline=None)
 
@@ -35,6 +35,17 @@ def drawn(scores, k, seed=0, **options):
 def as_columns(mask):
     """The mask as column numbers, filled up with -1."""
     return torch.where(mask, torch.arange(mask.shape[1]), -1)
+
+
+def test_the_noise_is_standard_gumbel():
+    noise = gumbel_noise((40_000,), generator=torch.Generator().manual_seed(0))
+    assert stats.kstest(noise.numpy(), stats.gumbel_r.cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("uniform", [0.0, 2**-24, 1 - 2**-24])
+def test_the_noise_is_finite_at_the_ends_of_the_uniform_draw(uniform, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, uniform))
+    assert gumbel_noise((2, 3)).isfinite().all()
 
 
 @fast

@@ -143,12 +143,13 @@ def test_the_gradient_reaches_the_scores_of_the_rivals_and_no_others(negatives):
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("score", SPACES)
 @fast
-@given(batch=batches(), seed=st.integers(0, 1000))
-def test_straight_through_has_the_loss_of_the_same_draw_without_it(space, score, batch, seed):
+@given(batch=batches(), seed=st.integers(0, 1000), scale=st.sampled_from([0.0, 0.3, 1.0, 3.0]))
+def test_straight_through_has_the_loss_of_the_same_draw_without_it(space, score, batch, seed, scale):
     logits, barred = batch
     chosen = torch.log_softmax(logits, dim=1)[:, 4]
-    plain = draw(logits, barred, seed, pref_sample_space=space)
-    through = draw(logits, barred, seed, pref_sample_space=space, pref_straight_through=True)
+    options = {"pref_sample_space": space, "pref_gumbel_scale": scale}
+    plain = draw(logits, barred, seed, **options)
+    through = draw(logits, barred, seed, **options, pref_straight_through=True)
     expected = lpo(chosen, log_prob_of(plain, logits), tau=0.5, score=score)
     found = lpo(chosen, log_prob_of(through, logits), tau=0.5, score=score, rejected_weight=through.weight)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

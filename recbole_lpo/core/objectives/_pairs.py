@@ -60,10 +60,11 @@ def log_ratio_margins(
                 f"{name}: the reference's log-probabilities have shape {tuple(reference.shape)}, "
                 f"the policy's {tuple(policy.shape)}; they must be of the same items."
             )
-    margin, present = margins(log_prob_chosen, log_prob_rejected)
+    rejected, present = without_absent(log_prob_rejected, filler=0.0)
     ref_rejected = at_least_float32(ref_log_prob_rejected).masked_fill(~present, 0.0)
-    ref_margin = at_least_float32(ref_log_prob_chosen)[:, None] - ref_rejected
-    return margin - ref_margin.masked_fill(~present, 0.0), present
+    # Item by item: policy and reference are close to each other, two items need not be, and close numbers lose least.
+    ratio = at_least_float32(log_prob_chosen) - at_least_float32(ref_log_prob_chosen)
+    return (ratio[:, None] - (rejected - ref_rejected)).masked_fill(~present, 0.0), present
 
 
 def softplus(x: Tensor) -> Tensor:
