@@ -1,4 +1,4 @@
-"""The command line: run | recommend | prepare | doctor."""
+"""The command line: run | evaluate | recommend | prepare | doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_lpo import recommend_cli
+from recbole_lpo import evaluate_cli, recommend_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.properties_files import parse_value
@@ -19,6 +19,7 @@ from recbole_lpo.version import __version__
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME [--key=value ...]
+       recbole-lpo evaluate --run_dir=DIR [--eval_logit_adjust=0,0.1,0.3] [--eval_mask_history=True]
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
        recbole-lpo prepare --dataset=NAME --input=FILE
        recbole-lpo doctor
@@ -63,7 +64,7 @@ def _dispatch(arguments: list[str]) -> int:
         return DONE
     if command == "run":
         return _run(rest)
-    modules = {"recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
+    modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
     if command not in modules:
         names = ["run", *modules]
         raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,9 @@ from recbole.utils import init_seed
 from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
+from recbole_lpo.errors import InputError
 from recbole_lpo.recommendation import recommend
+from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
     new_run_folder,
@@ -24,13 +27,12 @@ from recbole_lpo.run_folder import (
     write_per_user,
     write_settings,
 )
-from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 
-__all__ = ["LoadedRun", "load", "objective_function", "recommend", "run"]
+__all__ = ["LoadedRun", "evaluate", "load", "objective_function", "recommend", "run"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ def run(
     if quiet or not sys.stderr.isatty():
         # A bar redraws its line; in a file it would fill pages.
         config["show_progress"] = False
+    if lacks_reference(config):
+        folder = reference_folder(config, lambda settings: run(config_dict=settings, quiet=quiet))
+        config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
     named = {"dataset": config["dataset"], "model": config["model"], "seed": config["seed"]}
     with new_run_folder(config["run_dir"], **named) as folder, run_log(folder, quiet=quiet):
         config["checkpoint_dir"] = str(folder / CHECKPOINTS)
@@ -98,10 +103,14 @@ def run(
     return {**metrics, "run_dir": str(folder)}
 
 
-def load(run_dir: str | Path) -> LoadedRun:
-    """The best model of a run folder, ready to evaluate or to recommend, with its data."""
+def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
+    """The best model of a run folder, ready to evaluate or to recommend, with its data.
+
+    config_dict: settings in place of those of the run, for the evaluation (`eval_mask_history`, `topk`, ...).
+    """
     folder = Path(run_dir)
-    config = Config(config_dict=read_settings(folder) | {"checkpoint_dir": str(folder / CHECKPOINTS)})
+    changes = {**(config_dict or {}), "checkpoint_dir": str(folder / CHECKPOINTS)}
+    config = Config(config_dict=read_settings(folder) | changes)
     with without_tensorboard():
         prepared = _prepare(config)
     items = token_map_hash(_item_tokens(prepared))
@@ -110,6 +119,39 @@ def load(run_dir: str | Path) -> LoadedRun:
     prepared.trainer.run_dir = folder
     prepared.model.eval()
     return prepared
+
+
+def evaluate(
+    run_dir: str | Path,
+    *,
+    logit_adjust: Sequence[float] = (0.0,),
+    on: str = "test",
+    config_dict: dict[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Measure a finished run again, without training: once for each strength of the post-hoc logit adjustment.
+
+    on: `test`, or `valid`, which is where a strength should be chosen. config_dict as in `load`. Returns, for each
+    strength, what `metrics.json` holds of an evaluation; the figures stand under "test" for validation items too.
+    """
+    if on not in ("test", "valid"):
+        raise InputError(f"on = {on}: must be test or valid.")
+    loaded = load(run_dir, config_dict)
+    trainer, found = loaded.trainer, []
+    data = loaded.test_data if on == "test" else loaded.valid_data
+    for strength in logit_adjust:
+        trainer.run_settings = replace(trainer.run_settings, eval_logit_adjust=strength)
+        figures = trainer.evaluate(data, load_best_model=False)
+        name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
+        found.append(
+            {
+                **name,
+                "protocol": _protocol(loaded.config, trainer) | {"measured_on": on},
+                "split": loaded.split.describe(),
+                "test": dict(figures),
+                "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
+            }
+        )
+    return found
 
 
 def objective_function(
@@ -176,7 +218,8 @@ def _protocol(config: Config, trainer) -> dict[str, Any]:
         "split": config["eval_args"]["split"],
         "order": config["eval_args"]["order"],
         "candidates": config["eval_args"]["mode"]["test"],
-        "mask_history": RunSettings.from_config(config).eval_mask_history,
+        "mask_history": trainer.run_settings.eval_mask_history,
+        "logit_adjust": trainer.run_settings.eval_logit_adjust,
         "max_history": config["MAX_ITEM_LIST_LENGTH"],
         "valid_metric": config["valid_metric"],
         "ties": "middle rank, rounded up",

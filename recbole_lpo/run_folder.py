@@ -61,10 +61,18 @@ def _free_folder(wanted: Path) -> Path:
 
 def write_settings(folder: Path, given: dict[str, Any]) -> None:
     """`settings.yaml`: all that is needed to run it again with `--config_files=<folder>/settings.yaml`."""
-    # Values that yaml cannot say (enums) are RecBole's own derivations from the others, and come back by themselves.
+    settings = yaml.safe_dump(plain_settings(given), sort_keys=True, allow_unicode=True)
+    _write_whole(folder / SETTINGS, settings.encode())
+
+
+def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """What yaml can say of the settings of a run, less the folder that it writes to; `data_path` made absolute.
+
+    Values that yaml cannot say (enums) are RecBole's own derivations from the others, and come back by themselves.
+    """
     plain = {key: value for key, value in given.items() if key not in ("run_dir", "config_files") and _is_plain(value)}
     plain["data_path"] = str(Path(plain["data_path"]).resolve())
-    _write_whole(folder / SETTINGS, yaml.safe_dump(_listed(plain), sort_keys=True, allow_unicode=True).encode())
+    return _listed(plain)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PREFIXES = (
     "tail_alpha",
     "tail_reweight",
     "eval_mask_",
+    "eval_logit_",
     "lr_",
     "warmup_",
     "run_dir",
@@ -63,7 +64,10 @@ class LossSettings(_Validated):
     pref_form: str = _setting("paper", str, "as printed, or as released with its sign", choices=FORMS)
     pref_num_rejected: int = _setting(10, int, "rivals of each target (the paper's K)", low=1)
     pref_negatives: str = _setting(
-        "head_gumbel", str, "where rivals come from", choices=("head_gumbel", "head_random", "head_top_k")
+        "head_gumbel",
+        str,
+        "where rivals come from",
+        choices=("head_gumbel", "head_random", "head_top_k", "uniform", "popularity"),
     )
     pref_sample_space: str = _setting("prob", str, "what the Gumbel noise is added to", choices=SCORES)
     pref_gumbel_scale: float = _setting(1.0, float, "scale of the Gumbel noise", low=0)
@@ -71,6 +75,15 @@ class LossSettings(_Validated):
     pref_straight_through_temperature: float = _setting(1.0, float, "temperature of that gradient", above=0)
     pref_exclude_history: bool = _setting(False, bool, "never draw an item of the row's own history")
     pref_pad_in_softmax: bool = _setting(False, bool, "count the padding column in the preference probabilities")
+    pref_beta: float = _setting(1.0, float, "strength of the preference (DPO, S-DPO, DMPO, ...)", above=0)
+    pref_gamma: float = _setting(1.0, float, "margin that SimPO asks for", low=0)
+    pref_label_smoothing: float = _setting(0.0, float, "share of preferences taken to be wrong (DPO)", low=0, below=0.5)
+    pref_robust: bool = _setting(False, bool, "the unbiased form of label smoothing (DPO)")
+    pref_dynamic_base: str = _setting("dmpo", str, "what DynamicPO builds on", choices=("dmpo", "sdpo"))
+    pref_dynamic_margin: float = _setting(2.0, float, "margin at which DynamicPO leaves beta as it is")
+    pref_dynamic_scale: float = _setting(0.5, float, "how far DynamicPO moves beta", low=0, below=1)
+    pref_reference: str | None = _setting(None, str, "run folder of the reference policy; by default one is trained")
+    pref_init_from_reference: bool = _setting(True, bool, "start from the weights of the reference policy")
     tail_reweight: bool = _setting(True, bool, "weigh rows by the group of their target (Eq. 16)")
     tail_alpha: float = _setting(1.0, float, "alpha of a tail target")
     tail_alpha_head: float = _setting(0.0, float, "alpha of a head target")
@@ -108,6 +121,7 @@ class RunSettings(_Validated):
     """How a run trains and is measured, whatever its model."""
 
     eval_mask_history: bool = _setting(False, bool, "leave items of the user's own history out of the ranking")
+    eval_logit_adjust: float = _setting(0.0, float, "strength of the post-hoc logit adjustment of scores", low=0)
     warmup_ratio: float = _setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)
     lr_schedule: str = _setting("constant", str, "after the warm-up", choices=("constant", "cosine", "linear"))
     batching: str = _setting("packed", str, "what a training row is", choices=("packed", "prefix"))

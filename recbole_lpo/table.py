@@ -26,7 +26,7 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
     measured = {key.partition("@")[0] for run in runs for key in run["test"] if "@" in key}
     headings = [heading for heading, metric in _COLUMNS.items() if metric in measured]
     rows = [
-        [run["model"] if k == cuts[0] else "", k]
+        [_name(run) if k == cuts[0] else "", k]
         + [_shown(run["test"].get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
         for run in runs
         for k in cuts
@@ -34,6 +34,11 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
     table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
     parts = [table if rows else "", _other_metrics(runs), "\n".join(_caption(runs))]
     return "\n\n".join(part for part in parts if part)
+
+
+def _name(run: dict[str, Any]) -> str:
+    strength = run["protocol"].get("logit_adjust")
+    return f"{run['model']} t={strength:g}" if strength else run["model"]
 
 
 def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -50,6 +55,10 @@ def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{split['n_tied']:,} items tie at the cut"
         + (f" ({split['cut_count']} interactions)." if split["n_tied"] else ".")
     )
+    if any(run["protocol"].get("logit_adjust") for run in runs):
+        lines.append("t: post-hoc logit adjustment, ranked by score - t * log(training share of the item).")
+    if first["protocol"].get("measured_on") == "valid":
+        lines.append("Measured on the validation items.")
     history = "left out of the ranking" if protocol["mask_history"] else "ranked too"
     ranked = "all items ranked" if protocol["candidates"] == "full" else f"candidates: {protocol['candidates']}"
     lines.append(

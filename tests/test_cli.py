@@ -255,3 +255,45 @@ def test_recommending_writes_nothing_beside_what_it_was_asked_for(finished, tmp_
     before = set(finished[0].parents[3].iterdir())
     assert answer(capsys, "recommend", f"--run_dir={finished[0]}", "--users=u1")[0] == 0
     assert set(finished[0].parents[3].iterdir()) == before
+
+
+def evaluated(capsys, folder, *arguments):
+    code, out, err = answer(capsys, "evaluate", f"--run_dir={folder}", "--json", *arguments)
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_evaluate_measures_a_finished_run_again_to_the_same_figures(finished, in_workplace, capsys):
+    metrics = json.loads((finished[0] / "metrics.json").read_text())
+    assert evaluated(capsys, finished[0])[0]["test"] == metrics["test"]
+    assert evaluated(capsys, finished[0], "--on=valid")[0]["test"] == metrics["valid"]
+
+
+def test_the_curve_of_logit_adjustment_shifts_the_lists_to_the_tail(finished, in_workplace, capsys):
+    curve = evaluated(capsys, finished[0], "--eval_logit_adjust=0,0.5,2")
+    assert [point["protocol"]["logit_adjust"] for point in curve] == [0, 0.5, 2]
+    shares = [point["test"]["tailshare@5"] for point in curve]
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
+
+
+def test_a_run_with_logit_adjustment_is_measured_as_evaluate_measures_it(finished, in_workplace, capsys):
+    code, out, err = answer(capsys, "--model=LPOSASRec", "--dataset=toy", *QUICK, "--eval_logit_adjust=0.5")
+    assert code == 0, err
+    adjusted = json.loads((in_workplace / out.splitlines()[-1].partition(": ")[2] / "metrics.json").read_text())
+    assert adjusted["protocol"]["logit_adjust"] == 0.5
+    assert "LPOSASRec t=0.5" in out
+
+
+def test_evaluate_can_leave_the_history_out(finished, in_workplace, capsys):
+    code, out, err = answer(capsys, "evaluate", f"--run_dir={finished[0]}", "--eval_mask_history=True")
+    assert code == 0, err
+    assert "left out of the ranking" in out
+
+
+@pytest.mark.parametrize("strengths", ["much", "-1", "0,,1"])
+def test_a_strength_that_is_no_number_from_0_is_refused(strengths, finished, in_workplace, capsys):
+    code, _, err = answer(capsys, "evaluate", f"--run_dir={finished[0]}", f"--eval_logit_adjust={strengths}")
+    assert code == 2
+    assert "eval_logit_adjust" in err
+    assert len(err.strip().splitlines()) == 1

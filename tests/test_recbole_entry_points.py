@@ -44,6 +44,16 @@ LEAVE_ONE_OUT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """RecBole's functions take the handlers off the root logger, or set its level for good."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers = before
+    root.setLevel(level)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder with the small dataset; RecBole's functions leave `log`, `saved` and `log_tensorboard` in it."""

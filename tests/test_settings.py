@@ -23,6 +23,10 @@ OUT_OF_RANGE = {
     "pref_num_rejected": ((0, -1), ">= 1"),
     "pref_gumbel_scale": ((-1e-9,), ">= 0"),
     "pref_straight_through_temperature": ((0.0, -2), "> 0"),
+    "pref_beta": ((0, -0.5), "> 0"),
+    "pref_gamma": ((-0.1,), ">= 0"),
+    "pref_label_smoothing": ((-0.1, 0.5, 1), ">= 0 and < 0.5"),
+    "pref_dynamic_scale": ((-0.1, 1), ">= 0 and < 1"),
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
@@ -35,6 +39,10 @@ AT_THE_EDGE = {
     "pref_num_rejected": (1,),
     "pref_gumbel_scale": (0,),
     "pref_straight_through_temperature": (1e-9,),
+    "pref_beta": (1e-9,),
+    "pref_gamma": (0,),
+    "pref_label_smoothing": (0, 0.499),
+    "pref_dynamic_scale": (0, 0.999),
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
     "warmup_ratio": (0, 0.999),
@@ -43,7 +51,8 @@ AT_THE_EDGE = {
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
     "pref_form": ("paper", "published_code"),
-    "pref_negatives": ("head_gumbel", "head_random", "head_top_k"),
+    "pref_negatives": ("head_gumbel", "head_random", "head_top_k", "uniform", "popularity"),
+    "pref_dynamic_base": ("dmpo", "sdpo"),
     "pref_sample_space": ("prob", "log_prob"),
     "tail_split_rule": ("item_share", "interaction_share", "count_threshold"),
     "tail_split_tie_break": ("token", "id"),
@@ -51,12 +60,15 @@ CHOICES = {
     "lr_schedule": ("constant", "cosine", "linear"),
     "batching": ("packed", "prefix"),
 }
-FLAGS = ("pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "tail_reweight", "eval_mask_history")
-MAY_BE_NONE = {"tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts"}
-ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
+FLAGS = (
+    "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",
+    "tail_reweight", "eval_mask_history",
+)  # fmt: skip
+MAY_BE_NONE = {"tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference"}
+ANY_NUMBER = ("tail_alpha", "tail_alpha_head", "pref_dynamic_margin")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = ("pref_num_rejected", "batching_window_step")
-TEXTS = ("run_dir", "preset")
+TEXTS = ("run_dir", "preset", "pref_reference")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
 # What a choice cannot do without.
@@ -270,7 +282,9 @@ def defaults(*groups):
 
 
 def test_the_settings_file_of_lpo_has_the_defaults_of_the_code():
-    assert read_yaml(PROPERTIES / "objective" / "lpo.yaml") == defaults(LossSettings)
+    content = read_yaml(PROPERTIES / "objective" / "lpo.yaml")
+    assert content == {key: value for key, value in defaults(LossSettings).items() if key in content}
+    assert {"pref_weight", "pref_tau", "pref_score", "pref_num_rejected", "tail_alpha"} <= set(content)
 
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():

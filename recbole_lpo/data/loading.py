@@ -96,8 +96,8 @@ def _check_files(config) -> None:
     if missing:
         raise InputError(
             f"dataset = {name}: {folder / missing[0]} is not there. Two ways to get it: make it from the raw files "
-            f"with `recbole-lpo prepare --dataset={name} --output={folder.parent} --download` (or with --input=FILE), or "
-            "point --data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own "
+            f"with `recbole-lpo prepare --dataset={name} --output={folder.parent} --download` (or with --input=FILE), "
+            "or point --data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own "
             "download no longer works."
         )
     for file in names:

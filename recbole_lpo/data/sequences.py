@@ -24,6 +24,7 @@ class PackedBatch:
     row       (T,) int64 the history of each target
     position  (T,) int64 the position in it from which the target is predicted; what stands at or before it is known
     target    (T,) int64
+    event     (T,) int64 which training interaction each target is, 0 to `PackedSequences.n_events` - 1
     """
 
     items: Tensor
@@ -31,6 +32,7 @@ class PackedBatch:
     row: Tensor
     position: Tensor
     target: Tensor
+    event: Tensor
 
     def known_items(self) -> Tensor:
         """(T, L) what is known where each target is predicted; 0 beyond."""
@@ -60,7 +62,7 @@ class PackedSequences:
         self._start, self._length = torch.from_numpy(start), torch.from_numpy(length)
         self._n_targets = torch.from_numpy(n_targets)
         self._batch_targets, self._seed, self._device = batch_targets, seed, device
-        self.n_targets = int(n_targets.sum())
+        self.n_targets, self.n_events = int(n_targets.sum()), len(items)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -93,13 +95,15 @@ class PackedSequences:
         row = torch.repeat_interleave(torch.arange(len(rows)), n_targets)
         nth = torch.arange(len(row)) - torch.repeat_interleave(torch.cumsum(n_targets, 0) - n_targets, n_targets)
         position = (length - n_targets)[row] + nth
+        event = (start[row] + position + 1).to(self._device)
         to = self._device
         return PackedBatch(
             items=self._flat[cells.to(to)].masked_fill(~known.to(to), PAD_ID),
             length=length.to(to),
             row=row.to(to),
             position=position.to(to),
-            target=self._flat[(start[row] + position + 1).to(to)],
+            target=self._flat[event],
+            event=event,
         )
 
 

@@ -10,7 +10,19 @@ from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.preference import PreferenceMixin
 
 # What stands in front of a backbone's name, and the objective that it means.
-OBJECTIVE_NAMES = {"LPO": "lpo"}
+OBJECTIVE_NAMES = {
+    "LPO": "lpo",
+    "DPO": "dpo",
+    "SDPO": "sdpo",
+    "DMPO": "dmpo",
+    "DynamicPO": "dynamicpo",
+    "SimPO": "simpo",
+    "ORPO": "orpo",
+    "CPO": "cpo",
+    "IPO": "ipo",
+    "MPPO": "mppo",
+    "BPR": "bpr",
+}
 
 MODEL_NAMES = tuple(objective + backbone for objective in OBJECTIVE_NAMES for backbone in BACKBONES)
 

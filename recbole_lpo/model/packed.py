@@ -36,11 +36,19 @@ def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
     return states[batch.row, batch.position]
 
 
-def packed_loss(model: nn.Module, batch: PackedBatch) -> Tensor:
-    """The training loss of a batch, a scalar: the model's own preference loss, or RecBole's mean cross-entropy."""
+def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int) -> Tensor:
+    """The training loss of a batch, a scalar: the model's own preference loss, or RecBole's mean cross-entropy.
+
+    n_events: how many training interactions the batches are made of.
+    """
     hidden = hidden_states(model, batch)
     if hasattr(model, "loss_of"):
-        return model.loss_of(hidden, batch.target, batch.known_items)
+        return model.loss_of(
+            hidden,
+            batch.target,
+            known_items=batch.known_items,
+            reference_states=lambda: model.reference.states(batch, n_events),
+        )
     logits = torch.matmul(hidden, model.item_embedding.weight.transpose(0, 1))
     return target_nll(logits, batch.target).mean()
 

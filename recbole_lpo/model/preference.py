@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
-from recbole_lpo.core.objectives import OBJECTIVES
+from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
 from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID, head_tail_split
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
-from recbole_lpo.model.rivals import draw_rivals
+from recbole_lpo.model.objective_settings import check_combination, hyper_of
+from recbole_lpo.model.reference import ReferencePolicy
+from recbole_lpo.model.rivals import Rivals, draw_from_catalogue, draw_rivals
 from recbole_lpo.settings import LossSettings, SplitSettings
+
+_FROM_CATALOGUE = ("uniform", "popularity")
 
 
 class PreferenceMixin:
@@ -30,12 +34,13 @@ class PreferenceMixin:
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
+        name = type(self).__name__
         if self.loss_type != "CE":
             raise InputError(
-                f"loss_type = {self.loss_type}: {type(self).__name__} learns from the softmax over all items. "
-                "Set loss_type to CE."
+                f"loss_type = {self.loss_type}: {name} learns from the softmax over all items. Set loss_type to CE."
             )
         self.loss_settings = LossSettings.from_config(config)
+        check_combination(name, self.objective, self.loss_settings)
         self.head_tail_split = head_tail_split(dataset, SplitSettings.from_config(config))
         self._check_rivals()
         position_in_head = torch.full((self.n_items,), -1, dtype=torch.int64)
@@ -44,19 +49,37 @@ class PreferenceMixin:
         position_in_head[head_ids] = torch.arange(len(head_ids))
         self.register_buffer("head_ids", head_ids, persistent=False)
         self.register_buffer("position_in_head", position_in_head, persistent=False)
+        self.register_buffer("draw_weight", self._draw_weight(), persistent=False)
         self.loss_monitor = LossMonitor()
         # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
         self._rival_seed = config["seed"]
         self._rival_streams: dict[torch.device, torch.Generator] = {}
+        # In a list, so that torch does not take the reference for a part of this model.
+        self._reference: list[ReferencePolicy] = []
+        if self.needs_reference and self.loss_settings.pref_reference is not None:
+            # Reading a run folder takes RecBole's Config, which takes the models.
+            from recbole_lpo.reference_run import attach_reference
 
-    def _check_rivals(self) -> None:
-        n_head, k = len(self.head_tail_split.head_ids), self.loss_settings.pref_num_rejected
-        if self.loss_settings.pref_weight > 0 and k > n_head:
+            attach_reference(self, config, dataset)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the objective compares with a frozen reference policy."""
+        return self.objective in NEEDS_REFERENCE and self.loss_settings.pref_weight > 0
+
+    def set_reference(self, reference: ReferencePolicy) -> None:
+        """The policy to compare with; it stays as it is, and no part of this model."""
+        self._reference = [reference]
+
+    @property
+    def reference(self) -> ReferencePolicy:
+        """The policy to compare with. Raises InputError where there is none."""
+        if not self._reference:
             raise InputError(
-                f"pref_num_rejected = {k}: rivals are head items, and the head has {n_head} of "
-                f"{self.head_tail_split.n_items} items. Allowed: 1 to {n_head}; or make the head larger "
-                "(tail_split_ratio, tail_split_threshold)."
+                f"{type(self).__name__} compares with a reference policy. `recbole-lpo run` trains one first; with "
+                "RecBole's own entry points set pref_reference to the run folder of a trained model."
             )
+        return self._reference[0].to(self.item_embedding.weight.device)
 
     def rival_stream(self, device: torch.device) -> torch.Generator:
         """The random stream of the rivals, seeded by `seed` alone."""
@@ -66,13 +89,25 @@ class PreferenceMixin:
 
     def calculate_loss(self, interaction) -> Tensor:
         """The complete training loss of a batch of RecBole's prefix rows, a scalar."""
-        hidden = self.encode(interaction)
-        return self.loss_of(hidden, interaction[self.POS_ITEM_ID], lambda: interaction[self.ITEM_SEQ])
+        return self.loss_of(
+            self.encode(interaction),
+            interaction[self.POS_ITEM_ID],
+            known_items=lambda: interaction[self.ITEM_SEQ],
+            reference_states=lambda: self.reference.encode(interaction),
+        )
 
-    def loss_of(self, hidden: Tensor, target: Tensor, known_items: Callable[[], Tensor]) -> Tensor:
+    def loss_of(
+        self,
+        hidden: Tensor,
+        target: Tensor,
+        *,
+        known_items: Callable[[], Tensor],
+        reference_states: Callable[[], Tensor],
+    ) -> Tensor:
         """The complete training loss of some targets, a scalar.
 
-        hidden (B, D), target (B,), known_items gives (B, L) item numbers known before each target, 0 for none.
+        hidden (B, D), target (B,); known_items gives (B, L) item numbers known before each target, 0 for none;
+        reference_states gives the hidden states of the reference policy, (B, D'). Both are asked for where needed only.
         """
         settings = self.loss_settings
         logits = torch.matmul(hidden, self.item_embedding.weight.transpose(0, 1)).float()
@@ -80,10 +115,12 @@ class PreferenceMixin:
         nll = target_nll(logits, target)
         rows = settings.ce_weight * nll
         if settings.pref_weight > 0:
-            barred = self.position_in_head[target][:, None]
+            barred = target[:, None]
             if settings.pref_exclude_history:
-                barred = torch.cat([barred, self.position_in_head[known_items()]], dim=1)
-            rows = rows + settings.pref_weight * self._preference(hidden, target, nll, is_tail, barred)
+                barred = torch.cat([barred, known_items()], dim=1)
+            rows = rows + settings.pref_weight * self._preference(
+                hidden, target, nll, is_tail, barred, reference_states
+            )
         else:
             prob = (-nll.detach()).exp()
             self.loss_monitor.add(is_tail, ce=nll, prob=prob, grad_ce=settings.ce_weight * (1 - prob))
@@ -99,16 +136,27 @@ class PreferenceMixin:
         weights = weigh(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
         return (weights * rows).sum()
 
-    def _preference(self, hidden: Tensor, target: Tensor, nll: Tensor, is_tail: Tensor, barred: Tensor):
-        """The preference objective of each row, unweighted; (B,). barred: positions in the head not to be drawn."""
+    def _preference(self, hidden, target, nll, is_tail, barred, reference_states) -> Tensor:
+        """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""
         settings, weight = self.loss_settings, self.item_embedding.weight
         own_and_pad = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
         score, pad_score = item_scores(hidden, weight, own_and_pad).unbind(dim=1)
         log_sum = catalogue_log_sum(nll, score, None if settings.pref_pad_in_softmax else pad_score)
-        stream = self.rival_stream(hidden.device)
-        rivals = draw_rivals(hidden, weight, log_sum, self.head_ids, barred, settings, stream)
+        rivals = self._draw(hidden, log_sum, barred)
         chosen, rejected = score - log_sum, rivals.score - log_sum[:, None]
-        loss = self._objective(chosen, rejected, rivals.weight)
+        reference = (None, None)
+        if self.needs_reference:
+            columns = torch.cat([target[:, None], rivals.columns], dim=1)
+            scores = self.reference.scores(reference_states(), columns)
+            reference = (scores[:, 0], scores[:, 1:])
+        hyper = hyper_of(self.objective, settings)
+        if rivals.weight is not None:
+            hyper["rejected_weight"] = rivals.weight
+
+        def objective(chosen: Tensor, rejected: Tensor) -> Tensor:
+            return OBJECTIVES[self.objective](chosen, rejected, *reference, **hyper)
+
+        loss = objective(chosen, rejected)
         prob = chosen.detach().exp()
         self.loss_monitor.add(
             is_tail,
@@ -116,19 +164,52 @@ class PreferenceMixin:
             pref=loss,
             prob=prob,
             grad_ce=settings.ce_weight * (1 - (-nll.detach()).exp()),
-            grad_pref=settings.pref_weight * self._pull_on_target(chosen, rejected, rivals.weight, prob),
+            grad_pref=settings.pref_weight * pull_on_target(objective, chosen, rejected, prob),
         )
         return loss
 
-    def _objective(self, chosen: Tensor, rejected: Tensor, weight: Tensor | None) -> Tensor:
-        settings = self.loss_settings
-        hyper = {"tau": settings.pref_tau, "score": settings.pref_score, "form": settings.pref_form}
-        return OBJECTIVES[self.objective](chosen, rejected, **hyper, rejected_weight=weight)
+    def _draw(self, hidden: Tensor, log_sum: Tensor, barred: Tensor) -> Rivals:
+        settings, weight, stream = self.loss_settings, self.item_embedding.weight, self.rival_stream(hidden.device)
+        if settings.pref_negatives in _FROM_CATALOGUE:
+            return draw_from_catalogue(hidden, weight, self.draw_weight, barred, settings, stream)
+        in_head = self.position_in_head[barred]
+        return draw_rivals(hidden, weight, log_sum, self.head_ids, in_head, settings, stream)
 
-    def _pull_on_target(self, chosen: Tensor, rejected: Tensor, weight: Tensor | None, prob: Tensor) -> Tensor:
-        """|d objective / d score of the target|, (B,): through its own log-probability and through the softmax."""
-        with torch.enable_grad():
-            chosen, rejected = chosen.detach().requires_grad_(), rejected.detach().requires_grad_()
-            loss = self._objective(chosen, rejected, None if weight is None else weight.detach()).sum()
-            by_chosen, by_rejected = torch.autograd.grad(loss, [chosen, rejected])
-        return (by_chosen - prob * (by_chosen + by_rejected.sum(dim=1))).abs()
+    def _draw_weight(self) -> Tensor:
+        """(N,) how likely each item is as a rival where these come from the whole catalogue; 0 at the padding."""
+        counts = torch.tensor(self.head_tail_split.counts).float()
+        if self.loss_settings.pref_negatives == "popularity":
+            return counts
+        weight = torch.ones_like(counts)
+        weight[PAD_ID] = 0
+        return weight
+
+    def _check_rivals(self) -> None:
+        settings, split = self.loss_settings, self.head_tail_split
+        if settings.pref_weight == 0:
+            return
+        source, n_rivals = "head items", len(split.head_ids)
+        if settings.pref_negatives in _FROM_CATALOGUE:
+            source, n_rivals = "items of the catalogue", split.n_items
+        if n_rivals == 0:
+            raise InputError(
+                f"pref_negatives = {settings.pref_negatives}: rivals are {source}, and the head has 0 of "
+                f"{split.n_items} items. Make it larger (tail_split_ratio, tail_split_threshold)."
+            )
+        if settings.pref_num_rejected > n_rivals:
+            raise InputError(
+                f"pref_num_rejected = {settings.pref_num_rejected}: rivals are {source}, and there are {n_rivals} "
+                f"(the catalogue has {split.n_items}). Allowed: 1 to {n_rivals}; or make the head larger "
+                "(tail_split_ratio, tail_split_threshold)."
+            )
+
+
+def pull_on_target(objective: Callable[..., Tensor], chosen: Tensor, rejected: Tensor, prob: Tensor) -> Tensor:
+    """|d objective / d score of the target|, (B,): through its own log-probability and through the softmax.
+
+    objective of (chosen (B,), rejected (B, K)) log-probabilities; prob (B,) the probability of the target.
+    """
+    with torch.enable_grad():
+        chosen, rejected = chosen.detach().requires_grad_(), rejected.detach().requires_grad_()
+        by_chosen, by_rejected = torch.autograd.grad(objective(chosen, rejected).sum(), [chosen, rejected])
+    return (by_chosen - prob * (by_chosen + by_rejected.sum(dim=1))).abs()

@@ -1,4 +1,4 @@
-"""Drawing the rivals of a batch of targets from the head of the catalogue."""
+"""Drawing the rivals of a batch of targets: from the head of the catalogue, or from all of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_lpo.core.item_softmax import item_scores
 from recbole_lpo.core.sampling import gumbel_noise, gumbel_top_k, straight_through_inclusion
+from recbole_lpo.core.weighted_sampling import weighted_draw
 from recbole_lpo.settings import LossSettings
 
 
@@ -16,10 +17,12 @@ from recbole_lpo.settings import LossSettings
 class Rivals:
     """Rivals of B targets.
 
-    score   (B, K) with gradient; -inf where a row has fewer than K
+    columns (B, K) int64; -1 where a row has fewer than K
+    score   (B, K) with gradient; -inf there
     weight  (B, K) how often each counts, or None for once (straight-through sampling: K is the whole head)
     """
 
+    columns: Tensor
     score: Tensor
     weight: Tensor | None
 
@@ -40,7 +43,7 @@ def draw_rivals(
     own random stream.
     """
     if settings.pref_straight_through:
-        return _draw_with_gradient(hidden, item_weight[head_ids], log_sum, barred, settings, generator)
+        return _draw_with_gradient(hidden, item_weight, log_sum, head_ids, barred, settings, generator)
     scale = settings.pref_gumbel_scale
     with torch.no_grad():
         scores = torch.matmul(hidden, item_weight[head_ids].T).float()
@@ -52,7 +55,24 @@ def draw_rivals(
             scores = _in_sample_space(scores, log_sum, settings)
         drawn = gumbel_top_k(scores, settings.pref_num_rejected, scale=scale, exclude=barred, generator=generator)
         columns = torch.where(drawn < 0, -1, head_ids[drawn.clamp(min=0)])
-    return Rivals(item_scores(hidden, item_weight, columns), None)
+    return Rivals(columns, item_scores(hidden, item_weight, columns), None)
+
+
+def draw_from_catalogue(
+    hidden: Tensor,
+    item_weight: Tensor,
+    draw_weight: Tensor,
+    barred: Tensor,
+    settings: LossSettings,
+    generator: torch.Generator | None,
+) -> Rivals:
+    """K items of the whole catalogue for each row, whatever the model thinks of them.
+
+    draw_weight (N,): an item is drawn in proportion to it (0: never); barred (B, E) column numbers that must not be
+    drawn (negative: none).
+    """
+    columns = weighted_draw(draw_weight, settings.pref_num_rejected, exclude=barred, generator=generator)
+    return Rivals(columns, item_scores(hidden, item_weight, columns), None)
 
 
 def _in_sample_space(scores: Tensor, log_sum: Tensor, settings: LossSettings) -> Tensor:
@@ -60,12 +80,12 @@ def _in_sample_space(scores: Tensor, log_sum: Tensor, settings: LossSettings) ->
     return log_prob.exp() if settings.pref_sample_space == "prob" else log_prob
 
 
-def _draw_with_gradient(hidden, head_weight, log_sum, barred, settings, generator) -> Rivals:
-    scores = torch.matmul(hidden, head_weight.T).float()
+def _draw_with_gradient(hidden, item_weight, log_sum, head_ids, barred, settings, generator) -> Rivals:
+    scores = torch.matmul(hidden, item_weight[head_ids].T).float()
     sampled = _in_sample_space(scores, log_sum, settings)
     noise = settings.pref_gumbel_scale * gumbel_noise(scores.shape, generator=generator, device=scores.device)
     drawn = gumbel_top_k(sampled + noise, settings.pref_num_rejected, scale=0.0, exclude=barred)
     weight = straight_through_inclusion(
         sampled, drawn, temperature=settings.pref_straight_through_temperature, noise=noise, exclude=barred
     )
-    return Rivals(scores, weight)
+    return Rivals(head_ids.expand_as(scores), scores, weight)

@@ -6,7 +6,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from recbole_lpo.core.logit_adjustment import adjust, log_prior
 from recbole_lpo.data.history import HistoryIndex
+from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.run_folder import CHECKPOINTS
@@ -97,4 +101,9 @@ class TailEvaluation:
             history = None
         elif history is None:
             history = self._history.cells(interaction[self.config["USER_ID_FIELD"]].cpu(), positive_i)
-        return super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+        batch = super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+        interaction, scores, positive_u, positive_i = batch
+        strength = self.run_settings.eval_logit_adjust
+        if strength:
+            scores = adjust(scores, log_prior(torch.tensor(self.eval_collector.split.counts), pad_id=PAD_ID), strength)
+        return interaction, scores, positive_u, positive_i

@@ -43,7 +43,8 @@ class LoopPolicy:
         show_progress=False,
         callback_fn=None,
     ):
-        """Train until `epochs`, or until validation has not improved for more than `stopping_step` evaluations.
+        """Train until `epochs`, or until validation has not improved for more than `stopping_step` evaluations, those
+        during the warm-up not counted.
 
         The arguments and the result (best validation score, best validation metrics) are those of RecBole's `fit`.
         """
@@ -103,7 +104,7 @@ class LoopPolicy:
         for batch in batches:
             self.optimizer.zero_grad()
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                loss = packed_loss(self.model, batch)
+                loss = packed_loss(self.model, batch, self._packed.n_events)
             scaler.scale(loss).backward()
             if self.clip_grad_norm:
                 scaler.unscale_(self.optimizer)
@@ -150,7 +151,9 @@ class LoopPolicy:
         better = bool(score > self.best_valid_score if self.valid_metric_bigger else score < self.best_valid_score)
         record["best"] = better
         if not better:
-            self.cur_step += 1
+            # While the learning rate still rises, no improvement says nothing about what is to come.
+            warming_up = record["epoch"] + 1 < self.run_settings.warmup_ratio * self.epochs
+            self.cur_step += not warming_up
             return score, self.cur_step > self.stopping_step
         self.best_valid_score, self.best_valid_result, self.best_epoch = float(score), result, record["epoch"]
         self.cur_step = 0

@@ -178,7 +178,7 @@ def test_sdpo_lies_between_the_worst_pair_and_the_sum_of_pairs(case, beta):
     chosen, rejected, ref_chosen, ref_rejected = case
     columns = range(rejected.shape[1])
     one_by_one = torch.stack(
-        [dpo(chosen, rejected[:, [l]], ref_chosen, ref_rejected[:, [l]], beta=beta) for l in columns], dim=1
+        [dpo(chosen, rejected[:, [k]], ref_chosen, ref_rejected[:, [k]], beta=beta) for k in columns], dim=1
     )
     loss = sdpo(*case, beta=beta)
     rounding = 1e-12 * (1 + loss)

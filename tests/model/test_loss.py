@@ -246,7 +246,7 @@ def test_every_step_draws_anew(toy):
 
 
 def test_more_rivals_than_the_head_has_items_are_refused_by_the_name_of_the_setting(toy):
-    with pytest.raises(InputError, match=r"pref_num_rejected = 9.*the head has 8 of 40 items"):
+    with pytest.raises(InputError, match=r"pref_num_rejected = 9.*head items, and there are 8.*1 to 8"):
         built({**toy, "pref_num_rejected": 9})
 
 
@@ -256,7 +256,7 @@ def test_as_many_rivals_as_the_head_has_items_are_allowed(toy):
 
 
 def test_an_empty_head_is_refused_by_the_name_of_the_setting(toy):
-    with pytest.raises(InputError, match=r"pref_num_rejected.*the head has 0 of 40 items.*tail_split_ratio"):
+    with pytest.raises(InputError, match=r"pref_negatives.*the head has 0 of 40 items.*tail_split_ratio"):
         built({**toy, "tail_split_ratio": 0})
 
 

@@ -89,7 +89,9 @@ def test_on_amazon_beauty_the_mean_loss_of_packed_rows_is_that_of_recboles_rows(
     sequences = packed(config, train, batch_targets=4096)
     assert sequences.n_targets == len(train._dataset) == 131_413
     with torch.no_grad():
-        some = [(packed_loss(model, batch).item(), len(batch.target)) for batch in sequences.epoch(0)]
+        some = [
+            (packed_loss(model, batch, sequences.n_events).item(), len(batch.target)) for batch in sequences.epoch(0)
+        ]
         rows = [(model.calculate_loss(batch).item(), len(batch)) for batch in train]
     packed_mean, prefix_mean = (sum(loss * n for loss, n in part) / 131_413 for part in (some, rows))
     assert packed_mean == pytest.approx(prefix_mean, abs=1e-5)

@@ -1,0 +1,29 @@
+"""Post-hoc logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def log_prior(counts: Tensor, *, pad_id: int | None = None) -> Tensor:
+    """Log of how often each item is met in training, (N,) float32, from its training interactions.
+
+    One interaction is added to every item, so that an item that training never saw has a finite prior. The padding
+    column, where there is one, is no item: its entry is 0.
+    """
+    items = torch.ones(len(counts), dtype=torch.bool)
+    if pad_id is not None:
+        items[pad_id] = False
+    smoothed = counts.double() + 1
+    prior = (smoothed / smoothed[items].sum()).log()
+    return torch.where(items, prior, 0.0).float()
+
+
+def adjust(scores: Tensor, log_prior: Tensor, strength: float) -> Tensor:
+    """score - strength * log prior: what a model scores, less what popularity alone explains; (B, N), (N,) -> (B, N).
+
+    strength 0 leaves the scores alone; 1 ranks by p(item | history) / p(item). Needs no training, so every method for
+    the tail has to be held against its curve.
+    """
+    return scores - strength * log_prior.to(scores.device) if strength else scores

@@ -1,0 +1,44 @@
+"""`recbole-lpo evaluate`: a finished run measured again, and the curve of post-hoc logit adjustment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from recbole_lpo.errors import InputError
+from recbole_lpo.properties_files import parse_value
+from recbole_lpo.quick_start import evaluate
+from recbole_lpo.table import result_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--run_dir", required=True, help="folder of a finished run")
+    parser.add_argument(
+        "--eval_logit_adjust", default="0", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (0: none)"
+    )
+    parser.add_argument("--eval_mask_history", help="True leaves the user's own items out of the ranking")
+    parser.add_argument("--topk", help="list lengths, as [5,10,20]")
+    parser.add_argument("--on", choices=("test", "valid"), default="test", help="what to measure on; choose t on valid")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the table or the JSON; returns the exit code."""
+    changes: dict[str, Any] = {}
+    if args.eval_mask_history is not None:
+        changes["eval_mask_history"] = parse_value(args.eval_mask_history)
+    if args.topk is not None:
+        changes |= {"topk": parse_value(args.topk)}
+    found = evaluate(args.run_dir, logit_adjust=_strengths(args.eval_logit_adjust), on=args.on, config_dict=changes)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else result_table(found) + "\n")
+    return 0
+
+
+def _strengths(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--eval_logit_adjust={text}: must be numbers >= 0, by commas, as 0,0.1,0.3.") from None

@@ -1,0 +1,47 @@
+"""Which settings an objective reads, and what may not be combined with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_lpo.core.objectives import NEEDS_REFERENCE
+from recbole_lpo.errors import InputError
+from recbole_lpo.settings import LossSettings
+
+_HYPER = {
+    "lpo": {"tau": "pref_tau", "score": "pref_score", "form": "pref_form"},
+    "dpo": {"beta": "pref_beta", "label_smoothing": "pref_label_smoothing", "robust": "pref_robust"},
+    "sdpo": {"beta": "pref_beta"},
+    "dmpo": {"beta": "pref_beta"},
+    "dynamicpo": {
+        "beta": "pref_beta",
+        "base": "pref_dynamic_base",
+        "margin": "pref_dynamic_margin",
+        "scale": "pref_dynamic_scale",
+    },
+    "simpo": {"beta": "pref_beta", "gamma": "pref_gamma"},
+    "orpo": {},
+    "cpo": {"beta": "pref_beta"},
+    "ipo": {"beta": "pref_beta"},
+    "mppo": {},
+    "bpr": {},
+}
+
+
+def hyper_of(objective: str, settings: LossSettings) -> dict[str, Any]:
+    """The keyword arguments of an objective's function."""
+    return {name: getattr(settings, key) for name, key in _HYPER[objective].items()}
+
+
+def check_combination(model: str, objective: str, settings: LossSettings) -> None:
+    """Raise InputError for settings that the objective cannot work with."""
+    if settings.pref_straight_through and objective != "lpo":
+        raise InputError(
+            f"pref_straight_through = True: {model} counts each rival once; only LPO takes the weights that a gradient "
+            "through the draw needs. Set it to False."
+        )
+    if settings.pref_reference is not None and objective not in NEEDS_REFERENCE:
+        raise InputError(
+            f"pref_reference = {settings.pref_reference}: {model} has no reference policy. Leave it out; the "
+            f"objectives that have one are {', '.join(sorted(NEEDS_REFERENCE))}."
+        )

@@ -1,0 +1,58 @@
+"""The frozen policy that DPO and its kin compare with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lpo.core.item_softmax import item_scores
+from recbole_lpo.data.sequences import PackedBatch
+from recbole_lpo.model.packed import hidden_states
+
+
+class ReferencePolicy:
+    """A trained model that never changes: in eval mode, without gradients, and no part of the model that learns.
+
+    It is kept outside the learning model's modules, so it is in no state dict, no optimizer and no parameter count, and
+    `model.train()` does not turn its dropout on. For an item softmax the objectives need only its scores of a target
+    and of K rivals; its hidden states do not change, so on packed batches each is computed once and kept.
+    """
+
+    def __init__(self, model: nn.Module, encode) -> None:
+        """encode(model, interaction) gives the hidden states (B, D) of a batch of RecBole's rows."""
+        self.model = model.eval().requires_grad_(False)
+        self._encode = encode
+        self._states: Tensor | None = None
+        self._known: Tensor | None = None
+
+    def to(self, device: torch.device) -> ReferencePolicy:
+        """Itself, on the device."""
+        if self.model.item_embedding.weight.device != device:
+            self.model.to(device)
+            self._states = self._known = None
+        return self
+
+    @torch.no_grad()
+    def encode(self, interaction) -> Tensor:
+        """(B, D) hidden states of a batch of RecBole's rows."""
+        return self._encode(self.model, interaction)
+
+    @torch.no_grad()
+    def states(self, batch: PackedBatch, n_events: int) -> Tensor:
+        """(T, D) hidden states of the targets of a packed batch, from the cache where they are in it.
+
+        n_events: how many training interactions there are, the size of the cache.
+        """
+        if self._known is not None and bool(self._known[batch.event].all()):
+            return self._states[batch.event]
+        found = hidden_states(self.model, batch)
+        if self._known is None:
+            self._states = found.new_zeros((n_events, found.shape[1]))
+            self._known = torch.zeros(n_events, dtype=torch.bool, device=found.device)
+        self._states[batch.event], self._known[batch.event] = found, True
+        return found
+
+    @torch.no_grad()
+    def scores(self, hidden: Tensor, columns: Tensor) -> Tensor:
+        """(B, K) scores of some columns; only differences within a row mean anything to the objectives."""
+        return item_scores(hidden, self.model.item_embedding.weight, columns)
