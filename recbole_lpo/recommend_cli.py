@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", type=int, default=10, help="length of each list (10)")
     parser.add_argument("--tail_only", action="store_true", help="leave head items out")
     parser.add_argument("--keep_history", action="store_true", help="may recommend what the user has met already")
+    parser.add_argument(
+        "--eval_logit_adjust", type=float, default=0.0, help="rank by score - t * log(training share), t >= 0 (0)"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table", help="table, csv or json (table)")
     parser.add_argument("--output", help="file to write; standard output by default")
 
@@ -42,6 +45,7 @@ def main(args: argparse.Namespace) -> int:
         k=args.k,
         tail_only=args.tail_only,
         keep_history=args.keep_history,
+        logit_adjust=args.eval_logit_adjust,
     )
     text = render(lists, args.format)
     if args.output:

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_lpo.core.logit_adjustment import adjust
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError, did_you_mean
@@ -44,6 +45,7 @@ def recommend(
     k: int = 10,
     tail_only: bool = False,
     keep_history: bool = False,
+    logit_adjust: float = 0.0,
 ) -> list[Recommendation]:
     """The k best-scored items of each user, best first.
 
@@ -52,10 +54,13 @@ def recommend(
     items         the history of one new user as item tokens, oldest first (sequential models only)
     tail_only     leave head items out
     keep_history  may recommend what the user has met already
+    logit_adjust  >= 0: rank by score - logit_adjust * log(training share of the item), which favours rare items
     Raises InputError for tokens that the dataset does not know, and for models that need more than items.
     """
     if k < 1:
         raise InputError(f"k = {k}: must be at least 1.")
+    if not logit_adjust >= 0:
+        raise InputError(f"logit_adjust = {logit_adjust}: must be >= 0.")
     if not users and not items:
         raise InputError("recommend: name users of the dataset (users), or the history of a new one (items).")
     histories = HistoryIndex(loaded.dataset)
@@ -67,7 +72,7 @@ def recommend(
     found = []
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        scores = _scores(loaded, batch)
+        scores = adjust(_scores(loaded, batch), loaded.trainer.eval_collector.log_prior, logit_adjust)
         scores[:, ~allowed] = -torch.inf
         if not keep_history:
             for row, (_, _, history) in enumerate(batch):

@@ -297,3 +297,12 @@ def test_a_strength_that_is_no_number_from_0_is_refused(strengths, finished, in_
     assert code == 2
     assert "eval_logit_adjust" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_recommend_with_logit_adjustment_favours_rare_items(finished, in_workplace, capsys):
+    shares = []
+    for strength in ("0", "5"):
+        users = f"--users={','.join(f'u{n}' for n in range(20))}"
+        lines = recommended(capsys, finished[0], users, "--k=3", f"--eval_logit_adjust={strength}")
+        shares.append(sum(line["group"] == "tail" for line in lines) / len(lines))
+    assert shares[1] > shares[0]

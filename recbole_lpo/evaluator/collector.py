@@ -8,6 +8,7 @@ import torch
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
 
+from recbole_lpo.core.logit_adjustment import log_prior
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.core.ranking import rank_and_ties
 from recbole_lpo.data.popularity import head_tail_split
@@ -31,6 +32,7 @@ class TailCollector(Collector):
         super().__init__(config)
         self.split: HeadTailSplit | None = None
         self.seen: Tensor | None = None
+        self.log_prior: Tensor | None = None
         self.last: Evaluation | None = None
         self._every_row_ranked = True
         self._needs_lists, self._needs_hits = self.register.need("rec.items"), self.register.need("rec.topk")
@@ -43,7 +45,8 @@ class TailCollector(Collector):
     def set_split(self, split: HeadTailSplit) -> None:
         """Which items are head: from the training data, or from the model that was trained with it."""
         self.split = split
-        self.seen = torch.tensor(split.counts) > 0
+        counts = torch.tensor(split.counts)
+        self.seen, self.log_prior = counts > 0, log_prior(counts, pad_id=split.pad_id)
         self.data_struct.set("data.is_head", torch.tensor(split.is_head))
 
     def eval_batch_collect(self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor) -> None:

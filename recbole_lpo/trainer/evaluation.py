@@ -6,11 +6,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from recbole_lpo.core.logit_adjustment import adjust, log_prior
+from recbole_lpo.core.logit_adjustment import adjust
 from recbole_lpo.data.history import HistoryIndex
-from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.run_folder import CHECKPOINTS
@@ -105,5 +102,5 @@ class TailEvaluation:
         interaction, scores, positive_u, positive_i = batch
         strength = self.run_settings.eval_logit_adjust
         if strength:
-            scores = adjust(scores, log_prior(torch.tensor(self.eval_collector.split.counts), pad_id=PAD_ID), strength)
+            scores = adjust(scores, self.eval_collector.log_prior, strength)
         return interaction, scores, positive_u, positive_i

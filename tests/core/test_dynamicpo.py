@@ -176,6 +176,13 @@ def test_where_none_reaches_the_chosen_item_the_top_cluster_is_borderline(reject
     assert rejected[borderline_rivals(torch.tensor([0.0]), rejected)].tolist() == top
 
 
+@pytest.mark.parametrize("step", [0.1, 0.3, 1 / 3, 0.7])
+@pytest.mark.parametrize("start", [-1.1, -5.3, -17.9])
+def test_rounding_does_not_decide_between_partitions_that_are_equally_good(step, start):
+    rejected = torch.tensor([[start - step * n for n in (2, 0, 3, 1)]], dtype=torch.float64)
+    assert borderline_rivals(torch.tensor([0.0]), rejected).tolist() == [[False, True, False, False]]
+
+
 def test_a_rival_that_equals_the_chosen_item_reaches_it():
     found = borderline_rivals(torch.tensor([-2.0]), torch.tensor([[-2.0, -1.0, -2.5, -math.inf]]))
     assert found.tolist() == [[True, True, False, False]]

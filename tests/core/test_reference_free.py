@@ -346,6 +346,11 @@ def test_orpo_is_finite_for_a_certain_item_and_for_one_that_rounding_put_above_o
         assert other.grad.isfinite().all()
 
 
+def test_the_loss_keeps_its_digits_where_the_rival_leads_by_more_than_twenty_nats():
+    chosen, rejected = torch.tensor([-21.0], dtype=torch.float64), torch.tensor([[-0.5]], dtype=torch.float64)
+    assert bpr(chosen, rejected).item() - 20.5 == pytest.approx(math.log1p(math.exp(-20.5)), rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @every_form
 def test_half_precision_is_computed_in_float32(form, dtype):

@@ -20,20 +20,17 @@ def check_positive(name: str, value: float, meaning: str) -> None:
     check(0 < value < float("inf"), name, value, f"> 0 and finite ({meaning})")
 
 
-def without_absent(log_prob_rejected: Tensor, *, filler: float) -> tuple[Tensor, Tensor]:
-    """(the rivals' log-probabilities with `filler` for absent ones, which rivals are present); (B, K) both.
+def present_rivals(log_prob_rejected: Tensor) -> Tensor:
+    return ~torch.isneginf(log_prob_rejected)
 
-    An absent rival gets a finite value before any arithmetic: infinity minus infinity would make its gradient NaN, and
-    a mask laid over the result would not take that back.
+
+def margins(chosen: Tensor, rejected: Tensor, present: Tensor) -> Tensor:
+    """How far the chosen item leads each rival; (B,), (B, K), (B, K) bool -> (B, K), 0 for absent rivals.
+
+    An absent rival is taken out here, while its infinity has met nothing but a subtraction: masked any later, it would
+    leave NaN in the gradients.
     """
-    present = ~torch.isneginf(log_prob_rejected)
-    return at_least_float32(log_prob_rejected).masked_fill(~present, filler), present
-
-
-def margins(log_prob_chosen: Tensor, log_prob_rejected: Tensor) -> tuple[Tensor, Tensor]:
-    """(log pi_w - log pi_l with 0 for absent rivals, which rivals are present); (B, K) both."""
-    rejected, present = without_absent(log_prob_rejected, filler=0.0)
-    return (at_least_float32(log_prob_chosen)[:, None] - rejected).masked_fill(~present, 0.0), present
+    return (at_least_float32(chosen)[:, None] - at_least_float32(rejected)).masked_fill(~present, 0.0)
 
 
 def log_ratio_margins(
@@ -60,11 +57,11 @@ def log_ratio_margins(
                 f"{name}: the reference's log-probabilities have shape {tuple(reference.shape)}, "
                 f"the policy's {tuple(policy.shape)}; they must be of the same items."
             )
-    rejected, present = without_absent(log_prob_rejected, filler=0.0)
-    ref_rejected = at_least_float32(ref_log_prob_rejected).masked_fill(~present, 0.0)
+    present = present_rivals(log_prob_rejected)
     # Item by item: policy and reference are close to each other, two items need not be, and close numbers lose least.
-    ratio = at_least_float32(log_prob_chosen) - at_least_float32(ref_log_prob_chosen)
-    return (ratio[:, None] - (rejected - ref_rejected)).masked_fill(~present, 0.0), present
+    ratio_chosen = at_least_float32(log_prob_chosen) - at_least_float32(ref_log_prob_chosen)
+    ratio_rejected = at_least_float32(log_prob_rejected) - at_least_float32(ref_log_prob_rejected)
+    return margins(ratio_chosen, ratio_rejected, present), present
 
 
 def softplus(x: Tensor) -> Tensor:

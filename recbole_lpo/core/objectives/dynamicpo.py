@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recbole_lpo.core.objectives._pairs import (
     at_least_float32,
@@ -12,9 +11,10 @@ from recbole_lpo.core.objectives._pairs import (
     check_positive,
     log1p_sum_exp,
     log_ratio_margins,
+    margins,
     mean_over,
+    present_rivals,
     softplus,
-    without_absent,
     zero_without_rivals,
 )
 
@@ -76,7 +76,7 @@ def borderline_rivals(log_prob_chosen: Tensor, log_prob_rejected: Tensor) -> Ten
     row's log-probabilities; with fewer than three distinct values among them, the highest value and all that equal it.
     Every row with a rival has a borderline one.
     """
-    present = ~torch.isneginf(log_prob_rejected)
+    present = present_rivals(log_prob_rejected)
     if log_prob_rejected.shape[1] == 0:
         return present
     reach = present & (log_prob_rejected >= log_prob_chosen[:, None])
@@ -96,11 +96,11 @@ def beta_factor(
     Where all rivals are borderline the mean is over them. f = 1 where d1 - d2 is the margin. Where d1 = d2 = 0 the
     fraction is -infinity, f = 1 - scale; with a margin of 0 it is taken as 0, f = 1.
     """
-    rejected, present = without_absent(log_prob_rejected, filler=0.0)
-    easy = present & ~borderline
+    rejected = at_least_float32(log_prob_rejected)
+    easy = present_rivals(rejected) & ~borderline
     easy = torch.where(easy.any(dim=1, keepdim=True), easy, borderline)
-    to_chosen = at_least_float32(log_prob_chosen)[:, None] - rejected
-    to_easy = rejected - mean_over(rejected, easy)[:, None]
+    to_chosen = margins(log_prob_chosen, rejected, borderline)
+    to_easy = -margins(mean_over(rejected, easy), rejected, borderline)
     distance = (to_chosen.abs() + to_easy.abs()).clamp(min=torch.finfo(rejected.dtype).tiny)
     factor = 1 + scale * torch.tanh((to_chosen - to_easy - margin) / distance)
     return factor.masked_fill(~borderline, 0.0)
@@ -109,18 +109,18 @@ def beta_factor(
 def _lowest_of_top_cluster(values: Tensor) -> Tensor:
     """The lowest value of the top cluster of an exact one-dimensional 3-means of each row; (B, K) -> (B, 1), K >= 1.
 
-    Clusters of numbers on a line are intervals, so two cuts through the sorted row are all there is to try: O(K^2) of
-    them, at once, in float64. -inf takes no part. Equal values stay together. Of cuts that are equally good (to 1e-9 of
-    the row's sum of squares, so that rounding does not decide) the one with the fewest values on top is taken; with
-    fewer than three distinct values there is none, and the top is the highest value.
+    Clusters of numbers on a line are intervals, so two cuts through the sorted row are all there is to try: K^2 pairs,
+    at once, in float64. -inf takes no part. Of cuts that are equally good (to 1e-12 of the row's sum of squares, so
+    that rounding does not decide) the one with the fewest values on top is taken. A cut between equal values is never
+    better than one beside them, and the caller takes all that reach the value found: ties stay together. With fewer
+    than three distinct values the top is the highest one.
     """
     ordered = values.sort(dim=1, descending=True).values
-    there = ~torch.isneginf(ordered)
+    there = present_rivals(ordered)
     n = there.sum(dim=1, keepdim=True)
-    # Place p stands for a cut after the p highest values: p = 1 .. K.
-    below = functional.pad(ordered[:, 1:], (0, 1), value=-torch.inf)
-    may_cut = (ordered > below) & ~torch.isneginf(below)
+    # A cut at place p comes after the p highest values and has values on both sides.
     place = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
+    may_cut = place < n
 
     x = ordered.double().masked_fill(~there, 0.0)
     x = (x - x.sum(dim=1, keepdim=True) / n.clamp(min=1)).masked_fill(~there, 0.0)
@@ -134,6 +134,6 @@ def _lowest_of_top_cluster(values: Tensor) -> Tensor:
     )
     allowed = may_cut[:, :, None] & may_cut[:, None, :] & (between > 0)
     gain = gain.masked_fill(~allowed, -torch.inf).amax(dim=2)
-    as_good = gain >= gain.amax(dim=1, keepdim=True) - 1e-9 * x.square().sum(dim=1, keepdim=True)
-    # The first True; without any allowed cut all are, and the first place is the highest value alone.
+    as_good = gain >= gain.amax(dim=1, keepdim=True) - 1e-12 * x.square().sum(dim=1, keepdim=True)
+    # argmax finds the first True. Without any allowed pair of cuts all are, and the first place is the highest value.
     return ordered.gather(1, as_good.int().argmax(dim=1, keepdim=True))

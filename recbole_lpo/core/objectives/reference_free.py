@@ -11,8 +11,8 @@ from recbole_lpo.core.objectives._pairs import (
     check_positive,
     margins,
     mean_over,
+    present_rivals,
     softplus,
-    without_absent,
     zero_without_rivals,
 )
 
@@ -44,7 +44,8 @@ def simpo(
     """
     check_positive("beta", beta, "scale of the log-probabilities")
     check(0 <= gamma < float("inf"), "gamma", gamma, ">= 0 and finite (the target margin itself, not gamma / beta)")
-    margin, present = margins(log_prob_chosen, log_prob_rejected)
+    present = present_rivals(log_prob_rejected)
+    margin = margins(log_prob_chosen, log_prob_rejected, present)
     return mean_over(softplus(gamma - beta * margin), present)
 
 
@@ -68,13 +69,14 @@ def orpo(
     pi = 1. Here a probability within a millionth of 1 counts as 1 - 1e-6 in the denominator of its odds: float32 does
     not tell them apart well enough to divide by the difference. The mean over K pairs is ours.
     """
-    # Probability 1/e for an absent rival: anything with finite odds will do.
-    rejected, present = without_absent(log_prob_rejected, filler=-1.0)
-    gap = _log_odds(at_least_float32(log_prob_chosen))[:, None] - _log_odds(rejected)
+    present = present_rivals(log_prob_rejected)
+    gap = margins(_log_odds(log_prob_chosen), _log_odds(log_prob_rejected), present)
     return mean_over(softplus(-gap), present)
 
 
 def _log_odds(log_prob: Tensor) -> Tensor:
+    """-inf where the log-probability is -inf, with a gradient that stays finite."""
+    log_prob = at_least_float32(log_prob)
     return log_prob - log1mexp(log_prob.clamp(max=-1e-6))
 
 
@@ -99,7 +101,8 @@ def cpo(
     is the trainer's `ce_weight`. The mean over K pairs is ours.
     """
     check_positive("beta", beta, "scale of the log-probabilities")
-    margin, present = margins(log_prob_chosen, log_prob_rejected)
+    present = present_rivals(log_prob_rejected)
+    margin = margins(log_prob_chosen, log_prob_rejected, present)
     return mean_over(softplus(-beta * margin), present)
 
 
@@ -120,7 +123,8 @@ def bpr(
     RecBole's BPRLoss adds 1e-10 inside the logarithm, so its gradient fades where the rival leads by some 23 nats; this
     one's does not. The mean over K pairs is ours.
     """
-    margin, present = margins(log_prob_chosen, log_prob_rejected)
+    present = present_rivals(log_prob_rejected)
+    margin = margins(log_prob_chosen, log_prob_rejected, present)
     return mean_over(softplus(-margin), present)
 
 
@@ -143,6 +147,6 @@ def mppo(
     paper's mean over the words of an answer is void: an item has length 1. Its gradient carries a factor of the
     probabilities themselves, so like LPO on probabilities it fades for the very items that it is meant to lift.
     """
-    rejected, present = without_absent(log_prob_rejected, filler=0.0)
-    gap = at_least_float32(log_prob_chosen).exp()[:, None] - rejected.exp()
-    return zero_without_rivals(softplus(-gap.masked_fill(~present, 0.0).sum(dim=1)), present)
+    present = present_rivals(log_prob_rejected)
+    gap = margins(at_least_float32(log_prob_chosen).exp(), at_least_float32(log_prob_rejected).exp(), present)
+    return zero_without_rivals(softplus(-gap.sum(dim=1)), present)
