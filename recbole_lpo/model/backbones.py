@@ -1,8 +1,12 @@
-"""How each of RecBole's models encodes a history, and which regularisers of its own it adds to the loss."""
+"""How each of RecBole's models encodes a history, and which regularisers of its own it adds to the loss.
+
+A model can be a backbone where it scores items by the product of a hidden state with its item embeddings, and learns
+from the softmax over all of them.
+"""
 
 from __future__ import annotations
 
-from recbole.model.sequential_recommender import Caser, GRU4Rec, SASRec
+from recbole.model import sequential_recommender as recbole_models
 from torch import Tensor
 
 
@@ -29,4 +33,33 @@ class CaserEncoder(SequenceEncoder):
         return self.reg_weight * self.reg_loss([layer.weight for layer in penalised]) + self.reg_loss_conv_h()
 
 
-BACKBONES = {"SASRec": (SASRec, SequenceEncoder), "GRU4Rec": (GRU4Rec, SequenceEncoder), "Caser": (Caser, CaserEncoder)}
+class NextItNetEncoder(SequenceEncoder):
+    """NextItNet reads the padding too, and has penalties on its weights."""
+
+    def encode(self, interaction) -> Tensor:
+        return self.forward(interaction[self.ITEM_SEQ])
+
+    def regulariser(self) -> Tensor:
+        penalised = [self.item_embedding.weight, self.final_layer.weight]
+        return self.reg_weight * self.reg_loss(penalised) + self.reg_loss_rb()
+
+
+class GCSANEncoder(SequenceEncoder):
+    """GCSAN has a penalty on its item embeddings."""
+
+    def regulariser(self) -> Tensor:
+        return self.reg_weight * self.reg_loss(self.item_embedding.weight)
+
+
+_ENCODERS = {
+    "SASRec": SequenceEncoder,
+    "GRU4Rec": SequenceEncoder,
+    "Caser": CaserEncoder,
+    "NARM": SequenceEncoder,
+    "STAMP": SequenceEncoder,
+    "NextItNet": NextItNetEncoder,
+    "LightSANs": SequenceEncoder,
+    "SRGNN": SequenceEncoder,
+    "GCSAN": GCSANEncoder,
+}
+BACKBONES = {name: (getattr(recbole_models, name), encoder) for name, encoder in _ENCODERS.items()}

@@ -12,6 +12,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, init_seed
 
 import recbole_lpo  # noqa: F401  registers the models
+from recbole_lpo.model.backbones import BACKBONES
 from tests.conftest import SMALL
 
 PLAIN = {"pref_weight": 0, "tail_reweight": False}
@@ -31,7 +32,7 @@ def trained_by_recbole(name: str, settings: dict):
     return score, trainer.evaluate(test), model.state_dict()
 
 
-@pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec", "Caser"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_without_preference_and_weights_recboles_trainer_gives_recboles_model_to_the_last_digit(backbone, toy):
     theirs = trained_by_recbole(backbone, toy)
     ours = trained_by_recbole(f"LPO{backbone}", {**toy, **PLAIN})

@@ -213,11 +213,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_and_rate_and_keeps_th
     assert all(torch.isfinite(weight).all() for weight in torch.load(trainer.best_file)["state_dict"].values())
 
 
-def test_the_message_of_a_loss_that_is_not_finite_names_the_best_epoch(data):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_message_of_a_loss_that_is_not_finite_names_it_and_the_best_epoch(value, data):
     run = Scripted(data, [0.1, 0.2, 0.3])
     run.fit()
-    with pytest.raises(RunError, match=r"best so far: epoch 2\)\. Lower learning_rate"):
-        run.trainer._check_nan(torch.tensor(float("nan")))
+    with pytest.raises(RunError, match=rf"loss is {value} in epoch 2 .*best so far: epoch 2\)\. Lower learning_rate"):
+        run.trainer._check_nan(torch.tensor(value))
 
 
 @pytest.fixture(scope="module")
