@@ -29,6 +29,7 @@ OUT_OF_RANGE = {
     "pref_dynamic_scale": ((-0.1, 1), ">= 0 and < 1"),
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
+    "eval_logit_adjust": ((-0.1,), ">= 0"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
 }
@@ -45,6 +46,7 @@ AT_THE_EDGE = {
     "pref_dynamic_scale": (0, 0.999),
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
+    "eval_logit_adjust": (0,),
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
 }

@@ -109,31 +109,31 @@ def beta_factor(
 def _lowest_of_top_cluster(values: Tensor) -> Tensor:
     """The lowest value of the top cluster of an exact one-dimensional 3-means of each row; (B, K) -> (B, 1), K >= 1.
 
-    Clusters of numbers on a line are intervals, so two cuts through the sorted row are all there is to try: K^2 pairs,
-    at once, in float64. -inf takes no part. Of cuts that are equally good (to 1e-12 of the row's sum of squares, so
-    that rounding does not decide) the one with the fewest values on top is taken. A cut between equal values is never
-    better than one beside them, and the caller takes all that reach the value found: ties stay together. With fewer
-    than three distinct values the top is the highest one.
+    Clusters of numbers on a line are intervals, so two cuts through the sorted row are all there is to try: all of the
+    K (K - 1) / 2 pairs at once, in float64. -inf takes no part. Of pairs that are equally good (to 1e-12 of the row's sum
+    of squares, so that rounding does not decide) one with the fewest values on top is taken. A cut between equal values
+    is never better than one beside them, and the caller takes all that reach the value found: ties stay together. With
+    fewer than three distinct values the top is the highest one.
     """
     ordered = values.sort(dim=1, descending=True).values
+    k = ordered.shape[1]
+    if k < 3:
+        return ordered[:, :1]
     there = present_rivals(ordered)
     n = there.sum(dim=1, keepdim=True)
-    # A cut at place p comes after the p highest values and has values on both sides.
-    place = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
-    may_cut = place < n
-
     x = ordered.double().masked_fill(~there, 0.0)
     x = (x - x.sum(dim=1, keepdim=True) / n.clamp(min=1)).masked_fill(~there, 0.0)
-    # With the row's mean at 0, the least sum of squares within clusters is the most of (sum of a cluster)^2 / size.
+
+    # Cuts after columns p < q, pairs with the smallest p first. With the row's mean at 0, the least sum of squares
+    # within clusters is the most of (sum of a cluster)^2 / size.
+    p, q = torch.triu_indices(k, k, offset=1, device=ordered.device)
+    size = torch.arange(1, k + 1, device=ordered.device)
     top = x.cumsum(dim=1)
-    between = place[None, :] - place[:, None]
-    gain = (
-        (top.square() / place)[:, :, None]
-        + (top[:, None, :] - top[:, :, None]).square() / between.clamp(min=1)
-        + (top.square() / (n - place).clamp(min=1))[:, None, :]
-    )
-    allowed = may_cut[:, :, None] & may_cut[:, None, :] & (between > 0)
-    gain = gain.masked_fill(~allowed, -torch.inf).amax(dim=2)
+    gain = (top[:, q] - top[:, p]).square() / (q - p)
+    gain += (top.square() / size)[:, p]
+    gain += (top.square() / (n - size).clamp(min=1))[:, q]
+    gain.masked_fill_(size[q] >= n, -torch.inf)
     as_good = gain >= gain.amax(dim=1, keepdim=True) - 1e-12 * x.square().sum(dim=1, keepdim=True)
-    # argmax finds the first True. Without any allowed pair of cuts all are, and the first place is the highest value.
-    return ordered.gather(1, as_good.int().argmax(dim=1, keepdim=True))
+    # argmax finds the first True. Without any allowed pair all are, and the first pair has the highest value on top.
+    first = p[as_good.byte().argmax(dim=1)]
+    return ordered.gather(1, first[:, None])
