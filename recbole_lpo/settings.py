@@ -80,7 +80,7 @@ class LossSettings(_Validated):
     pref_label_smoothing: float = _setting(0.0, float, "share of preferences taken to be wrong (DPO)", low=0, below=0.5)
     pref_robust: bool = _setting(False, bool, "the unbiased form of label smoothing (DPO)")
     pref_dynamic_base: str = _setting("dmpo", str, "what DynamicPO builds on", choices=("dmpo", "sdpo"))
-    pref_dynamic_margin: float = _setting(2.0, float, "margin at which DynamicPO leaves beta as it is")
+    pref_dynamic_margin: float = _setting(2.0, float, "margin at which DynamicPO leaves beta as it is", low=0)
     pref_dynamic_scale: float = _setting(0.5, float, "how far DynamicPO moves beta", low=0, below=1)
     pref_reference: str | None = _setting(None, str, "run folder of the reference policy; by default one is trained")
     pref_init_from_reference: bool = _setting(True, bool, "start from the weights of the reference policy")

@@ -26,6 +26,7 @@ OUT_OF_RANGE = {
     "pref_beta": ((0, -0.5), "> 0"),
     "pref_gamma": ((-0.1,), ">= 0"),
     "pref_label_smoothing": ((-0.1, 0.5, 1), ">= 0 and < 0.5"),
+    "pref_dynamic_margin": ((-0.1,), ">= 0"),
     "pref_dynamic_scale": ((-0.1, 1), ">= 0 and < 1"),
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
@@ -43,6 +44,7 @@ AT_THE_EDGE = {
     "pref_beta": (1e-9,),
     "pref_gamma": (0,),
     "pref_label_smoothing": (0, 0.499),
+    "pref_dynamic_margin": (0,),
     "pref_dynamic_scale": (0, 0.999),
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
@@ -67,7 +69,7 @@ FLAGS = (
     "tail_reweight", "eval_mask_history",
 )  # fmt: skip
 MAY_BE_NONE = {"tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference"}
-ANY_NUMBER = ("tail_alpha", "tail_alpha_head", "pref_dynamic_margin")
+ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = ("pref_num_rejected", "batching_window_step")
 TEXTS = ("run_dir", "preset", "pref_reference")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recbole_lpo.core.precision import at_least_float32
+
 
 def target_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each row: minus the target's log-probability over all columns, in nats.
@@ -13,7 +15,7 @@ def target_nll(logits: Tensor, target: Tensor) -> Tensor:
     logits (B, N), target (B,) column numbers; returns (B,) float32 or better. The padding column takes part, as in
     RecBole's own cross-entropy.
     """
-    return functional.cross_entropy(_at_least_float32(logits), target, reduction="none")
+    return functional.cross_entropy(at_least_float32(logits), target, reduction="none")
 
 
 def item_scores(hidden: Tensor, item_weight: Tensor, columns: Tensor) -> Tensor:
@@ -24,7 +26,7 @@ def item_scores(hidden: Tensor, item_weight: Tensor, columns: Tensor) -> Tensor:
     """
     rows = item_weight[columns.clamp(min=0)]
     scores = torch.bmm(rows, hidden[:, :, None])[:, :, 0]
-    return _at_least_float32(scores).masked_fill(columns < 0, -torch.inf)
+    return at_least_float32(scores).masked_fill(columns < 0, -torch.inf)
 
 
 def catalogue_log_sum(nll: Tensor, target_score: Tensor, pad_score: Tensor | None = None) -> Tensor:
@@ -47,7 +49,3 @@ def log1mexp(x: Tensor) -> Tensor:
     small = torch.where(near_zero, x, -1.0)
     large = torch.where(near_zero, -1.0, x)
     return torch.where(near_zero, torch.log(-torch.expm1(small)), torch.log1p(-torch.exp(large)))
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()

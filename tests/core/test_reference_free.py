@@ -192,7 +192,8 @@ def test_mppo_reaches_both_ends_of_its_band():
 @given(lists(most=3))
 def test_the_gradient_agrees_with_finite_differences(form, case):
     objective, options = FORMS[form]
-    inputs = [part.clone().requires_grad_() for part in case]
+    # Odds near certainty bend too sharply for finite differences.
+    inputs = [part.clamp(max=-0.05).requires_grad_() for part in case]
     assert torch.autograd.gradcheck(lambda *parts: objective(*parts, **options), inputs)
 
 

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+from recbole_lpo.core.precision import at_least_float32
 
 
 def check(ok: bool, name: str, value: object, allowed: str) -> None:

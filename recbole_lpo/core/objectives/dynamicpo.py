@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.core.objectives._pairs import (
-    at_least_float32,
     check,
     check_positive,
     log1p_sum_exp,
@@ -17,6 +16,7 @@ from recbole_lpo.core.objectives._pairs import (
     softplus,
     zero_without_rivals,
 )
+from recbole_lpo.core.precision import at_least_float32
 
 BASES = ("dmpo", "sdpo")
 
@@ -110,10 +110,10 @@ def _lowest_of_top_cluster(values: Tensor) -> Tensor:
     """The lowest value of the top cluster of an exact one-dimensional 3-means of each row; (B, K) -> (B, 1), K >= 1.
 
     Clusters of numbers on a line are intervals, so two cuts through the sorted row are all there is to try: all of the
-    K (K - 1) / 2 pairs at once, in float64. -inf takes no part. Of pairs that are equally good (to 1e-12 of the row's sum
-    of squares, so that rounding does not decide) one with the fewest values on top is taken. A cut between equal values
-    is never better than one beside them, and the caller takes all that reach the value found: ties stay together. With
-    fewer than three distinct values the top is the highest one.
+    K (K - 1) / 2 pairs at once, in float64. -inf takes no part. Of pairs that are equally good (to 1e-12 of the row's
+    sum of squares, so that rounding does not decide) one with the fewest values on top is taken. A cut between equal
+    values is never better than one beside them, and the caller takes all that reach the value found: ties stay
+    together. With fewer than three distinct values the top is the highest one.
     """
     ordered = values.sort(dim=1, descending=True).values
     k = ordered.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_lpo.core.objectives._pairs import at_least_float32
+from recbole_lpo.core.precision import at_least_float32
 
 SCORES = ("prob", "log_prob")
 FORMS = ("paper", "published_code")

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from recbole_lpo.core.item_softmax import log1mexp
 from recbole_lpo.core.objectives._pairs import (
-    at_least_float32,
     check,
     check_positive,
     margins,
@@ -15,6 +14,7 @@ from recbole_lpo.core.objectives._pairs import (
     softplus,
     zero_without_rivals,
 )
+from recbole_lpo.core.precision import at_least_float32
 
 
 def simpo(
