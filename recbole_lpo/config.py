@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import recbole.config.configurator as configurator
-from recbole.evaluator import metric_types
-from recbole.utils import EvaluatorType, ModelType
-from recbole.utils.argument_list import (
-    dataset_arguments,
-    evaluation_arguments,
-    general_arguments,
-    training_arguments,
-)
+from recbole.utils import ModelType
 
-from recbole_lpo.errors import InputError, did_you_mean, nearest
+from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
+from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.properties_files import parse_value, read_preset, read_property, read_yaml
-from recbole_lpo.settings import GROUPS, KEYS, PREFIXES, check_own_keys
+from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, check_own_keys
 
-RECBOLE_PROPERTIES = Path(configurator.__file__).parent.parent / "properties"
 _EVERY_RUN = "overall"
-# Read by RecBole from code, found in none of its settings files.
-_UNLISTED_KEYS = {
-    "model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "offset", "local_rank", "tail_ratio",
-    "single_spec", "wandb_project", "reg_weight", "loss_type", "preload_weight", "additional_feat_suffix",
-}  # fmt: skip
 
 
 def own_layers(model: str, dataset: str, *, every_run: bool) -> dict[str, Any]:
@@ -85,6 +70,10 @@ class Config(configurator.Config):
 
     def _merge_external_config_dict(self) -> None:
         super()._merge_external_config_dict()
+        self.external_config_dict = {
+            key: int(value) if key in WHOLE_NUMBERS and isinstance(value, float) and value.is_integer() else value
+            for key, value in self.external_config_dict.items()
+        }
         check_keys(self.external_config_dict)
 
     def _get_model_and_dataset(self, model, dataset):
@@ -107,6 +96,7 @@ class Config(configurator.Config):
         return final
 
     def _set_default_parameters(self) -> None:
+        check_values(self.external_config_dict, self.internal_config_dict)
         check_metrics(self.final_config_dict)
         super()._set_default_parameters()
 
@@ -131,7 +121,11 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
     if every_run or not (RECBOLE_PROPERTIES / "dataset" / f"{dataset}.yaml").is_file():
         own.setdefault("load_col", _columns_for_sequences({**internal, **own, **given}))
     if given.get("preset") is not None:
-        own |= read_preset(given["preset"])
+        preset = read_preset(given["preset"])
+        if parts is None or parts[0] != "lpo":
+            # A preset is a way to run LPO; of other models it sets what they share with it: split and schedule.
+            preset = {key: value for key, value in preset.items() if key not in LOSS_KEYS}
+        own |= preset
     internal.update(own)
     if _softmax_over_items({**internal, **given}, model_class):
         # RecBole's default asks for sampled negatives, which it then refuses for this loss.
@@ -144,62 +138,6 @@ def convert_given(config: configurator.Config, recbole_converts, given: dict[str
     check_own_keys(ours)
     rest = {key: value for key, value in given.items() if key not in ours}
     return {**recbole_converts(config, rest), **ours}
-
-
-def check_keys(given: dict[str, Any]) -> None:
-    """Refuse settings that look like a slip of the pen; warn of those that nothing here knows."""
-    check_own_keys(given)
-    known = known_keys()
-    for key in given:
-        if key in known:
-            continue
-        match = nearest(key, known, cutoff=0.8)
-        if match:
-            raise InputError(f"{key}: there is no such setting. Did you mean {match!r}?")
-        logging.getLogger().warning(
-            "%s: neither RecBole nor recbole_lpo has such a setting; a model that reads it will see it.", key
-        )
-
-
-def check_metrics(settings: dict[str, Any]) -> None:
-    """Refuse metrics that do not exist and a `valid_metric` that no evaluation will give, before any work is done."""
-    metrics = settings["metrics"] if isinstance(settings["metrics"], list) else [settings["metrics"]]
-    for metric in metrics:
-        if str(metric).lower() not in metric_types:
-            raise InputError(
-                f"metrics: there is no metric {metric!r}.{did_you_mean(str(metric), metric_types)} "
-                f"Allowed: {', '.join(sorted(metric_types))}."
-            )
-    topk = settings["topk"] if isinstance(settings["topk"], list) else [settings["topk"]]
-    if not topk or not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in topk):
-        raise InputError(f"topk = {settings['topk']}: must be a whole number > 0 or a list of them, as [5, 10, 20].")
-    if len({metric_types[str(metric).lower()] for metric in metrics}) > 1:
-        raise InputError(
-            f"metrics = {', '.join(map(str, metrics))}: metrics of rankings and of values do not go into one run."
-        )
-    measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
-    measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]
-    if str(settings["valid_metric"]).lower() not in map(str.lower, measured):
-        raise InputError(
-            f"valid_metric = {settings['valid_metric']}: this run does not measure it. "
-            f"Take one of {', '.join(measured)}, or add it to metrics and topk."
-        )
-
-
-@cache
-def known_keys() -> frozenset[str]:
-    """Every setting that RecBole's files or ours name."""
-    keys = set(KEYS) | _UNLISTED_KEYS
-    keys.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
-    for path in RECBOLE_PROPERTIES.rglob("*.yaml"):
-        if not path.stem.endswith("url"):
-            keys.update(read_yaml(path))
-    return frozenset(keys)
-
-
-def _is_cut(metric: str) -> bool:
-    """Whether a metric has a value for each length of list, as NDCG has, and GAUC has not."""
-    return metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
 
 
 def _columns_for_sequences(merged: dict[str, Any]) -> dict[str, list[str]]:

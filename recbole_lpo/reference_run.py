@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -17,10 +16,10 @@ from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_settings
-from recbole_lpo.settings import LossSettings
+from recbole_lpo.settings import LOSS_KEYS
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 
-_OF_THE_POLICY = {spec.name for spec in fields(LossSettings)} | {"preset", "run_dir", "model"}
+_OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model"}
 
 
 def lacks_reference(config: Config) -> bool:

@@ -134,6 +134,7 @@ class RunSettings(_Validated):
 
 
 GROUPS = (LossSettings, SplitSettings, RunSettings)
+LOSS_KEYS = frozenset(spec.name for spec in fields(LossSettings))
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 
 

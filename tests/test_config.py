@@ -366,7 +366,7 @@ def test_one_part_of_the_protocol_can_be_set_alone():
     ],
 )
 def test_numbers_of_a_file_are_numbers(text, value):
-    found = config(files=[settings_file("mine.yaml", f"learning_rate: {text}")])["learning_rate"]
+    found = config(files=[settings_file("mine.yaml", f"initializer_range: {text}")])["initializer_range"]
     assert found == value
     assert type(found) is type(value)
 
@@ -451,3 +451,46 @@ def test_a_number_that_a_search_has_drawn_is_a_number_of_python(drawn, value):
     found = config(zzz_drawn=drawn).given["zzz_drawn"]
     assert found == value
     assert type(found) is type(value)
+
+
+# Settings of RecBole's own, which RecBole takes without a look
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("epochs", "many", ["epochs", "many", "whole number"]),
+        ("epochs", 2.5, ["epochs", "2.5", "whole number"]),
+        ("epochs", -1, ["epochs", "-1", ">= 0"]),
+        ("learning_rate", "fast", ["learning_rate", "fast", "number"]),
+        ("learning_rate", float("nan"), ["learning_rate", "nan"]),
+        ("train_batch_size", 0, ["train_batch_size", "0", ">= 1"]),
+        ("hidden_size", True, ["hidden_size", "True"]),
+        ("enable_amp", "perhaps", ["enable_amp", "perhaps", "True or False"]),
+        ("user_inter_num_interval", "5", ["user_inter_num_interval", "5", "[5,inf)"]),
+        ("item_inter_num_interval", "[a,b]", ["item_inter_num_interval", "[a,b]"]),
+    ],
+)
+def test_a_value_that_recbole_would_stumble_over_later_is_refused_at_once(key, value, words):
+    with pytest.raises(InputError) as refused:
+        Config("SASRec", "ml-100k", None, {key: value})
+    assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize("interval", ["[5,inf)", "(0, 10]", "[1,2];[5,inf)"])
+def test_intervals_in_recboles_form_are_taken(interval):
+    assert (
+        Config("SASRec", "ml-100k", None, {"user_inter_num_interval": interval})["user_inter_num_interval"] == interval
+    )
+
+
+def test_a_size_that_a_search_draws_as_64_point_0_is_a_whole_number():
+    size = Config("SASRec", "ml-100k", None, {"hidden_size": 32.0})["hidden_size"]
+    assert (size, type(size)) == (32, int)
+
+
+def test_a_preset_sets_for_other_models_what_they_share_with_lpo_and_leaves_their_loss_alone():
+    plain, preset = (Config("DPOSASRec", "ml-100k", None, given) for given in ({}, {"preset": "published_code"}))
+    assert preset["tail_split_ratio"] == 0.8
+    assert preset["warmup_ratio"] == 0.1
+    assert (preset["pref_negatives"], preset["tail_reweight"]) == (plain["pref_negatives"], plain["tail_reweight"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recbole_lpo.config import known_keys
+from recbole_lpo.config_checks import known_keys
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import PROPERTIES, read_yaml
 from recbole_lpo.settings import GROUPS, KEYS, LossSettings, RunSettings, SplitSettings, check_own_keys

@@ -1,0 +1,133 @@
+"""What is wrong with a user's settings, found out before any work is done."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import recbole
+from recbole.evaluator import metric_types
+from recbole.utils import EvaluatorType
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+from recbole_lpo.errors import InputError, did_you_mean, nearest
+from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.settings import KEYS, check_own_keys
+
+RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+# Read by RecBole from code, found in none of its settings files.
+_UNLISTED_KEYS = {
+    "model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "offset", "local_rank", "tail_ratio",
+    "single_spec", "wandb_project", "reg_weight", "loss_type", "preload_weight", "additional_feat_suffix",
+}  # fmt: skip
+# RecBole's settings that must not fall below these; it checks none of them.
+_LOWEST = {
+    "epochs": 0, "train_batch_size": 1, "eval_batch_size": 1, "stopping_step": 0, "learning_rate": 0, "weight_decay": 0,
+    "MAX_ITEM_LIST_LENGTH": 1, "seed": 0, "worker": 0,
+}  # fmt: skip
+# RecBole's settings that count something; a search draws them as 64.0.
+WHOLE_NUMBERS = frozenset(
+    {"epochs", "train_batch_size", "eval_batch_size", "stopping_step", "eval_step", "MAX_ITEM_LIST_LENGTH", "seed"}
+    | {"worker", "hidden_size", "inner_size", "embedding_size", "n_layers", "n_heads", "num_layers", "nv", "nh"}
+)
+_INTERVAL_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
+_NUMBER = r"\s*-?(?:\d+(?:\.\d*)?|inf)\s*"
+_INTERVAL = re.compile(rf"[\[(]{_NUMBER},{_NUMBER}[\])]")
+
+
+def check_keys(given: dict[str, Any]) -> None:
+    """Refuse settings that look like a slip of the pen; warn of those that nothing here knows."""
+    check_own_keys(given)
+    known = known_keys()
+    for key in given:
+        if key in known:
+            continue
+        match = nearest(key, known, cutoff=0.8)
+        if match:
+            raise InputError(f"{key}: there is no such setting. Did you mean {match!r}?")
+        logging.getLogger().warning(
+            "%s: neither RecBole nor recbole_lpo has such a setting; a model that reads it will see it.", key
+        )
+
+
+def check_metrics(settings: dict[str, Any]) -> None:
+    """Refuse metrics that do not exist and a `valid_metric` that no evaluation will give, before any work is done."""
+    metrics = settings["metrics"] if isinstance(settings["metrics"], list) else [settings["metrics"]]
+    for metric in metrics:
+        if str(metric).lower() not in metric_types:
+            raise InputError(
+                f"metrics: there is no metric {metric!r}.{did_you_mean(str(metric), metric_types)} "
+                f"Allowed: {', '.join(sorted(metric_types))}."
+            )
+    topk = settings["topk"] if isinstance(settings["topk"], list) else [settings["topk"]]
+    if not topk or not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in topk):
+        raise InputError(f"topk = {settings['topk']}: must be a whole number > 0 or a list of them, as [5, 10, 20].")
+    if len({metric_types[str(metric).lower()] for metric in metrics}) > 1:
+        raise InputError(
+            f"metrics = {', '.join(map(str, metrics))}: metrics of rankings and of values do not go into one run."
+        )
+    measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
+    measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]
+    if str(settings["valid_metric"]).lower() not in map(str.lower, measured):
+        raise InputError(
+            f"valid_metric = {settings['valid_metric']}: this run does not measure it. "
+            f"Take one of {', '.join(measured)}, or add it to metrics and topk."
+        )
+
+
+@cache
+def known_keys() -> frozenset[str]:
+    """Every setting that RecBole's files or ours name."""
+    keys = set(KEYS) | _UNLISTED_KEYS
+    keys.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
+    for path in RECBOLE_PROPERTIES.rglob("*.yaml"):
+        if not path.stem.endswith("url"):
+            keys.update(read_yaml(path))
+    return frozenset(keys)
+
+
+def _is_cut(metric: str) -> bool:
+    """Whether a metric has a value for each length of list, as NDCG has, and GAUC has not."""
+    return metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
+
+
+def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse a setting of RecBole's whose kind differs from that of its default, or that is out of range.
+
+    RecBole itself takes any value and fails where it is used, after the data were loaded, or goes on without it.
+    """
+    for key, value in given.items():
+        default = defaults.get(key)
+        if key in KEYS or value is None or key == "gpu_id":
+            continue
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"{key} = {value!r}: must be True or False.")
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            _check_number(key, value, whole=key in WHOLE_NUMBERS)
+    for key in _INTERVAL_KEYS:
+        value = given.get(key)
+        if value is not None and not all(_INTERVAL.fullmatch(part.strip()) for part in str(value).split(";")):
+            raise InputError(f"{key} = {value!r}: must be an interval as [5,inf) or (0,10], several separated by ;.")
+
+
+def _check_number(key: str, value: Any, *, whole: bool) -> None:
+    if isinstance(value, list | tuple):
+        # Some models take one number a layer.
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    lowest = _LOWEST.get(key)
+    at_least = "" if lowest is None else f" >= {lowest}"
+    finite = number and abs(value) < float("inf")
+    if not finite or (whole and value != int(value)):
+        raise InputError(f"{key} = {value!r}: must be a {'whole ' if whole else ''}number{at_least}.")
+    if lowest is not None and value < lowest:
+        raise InputError(f"{key} = {value}: out of range. Allowed:{at_least}.")
