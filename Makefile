@@ -12,7 +12,7 @@ OLDEST := .oldest
 .PHONY: demo test test-newest test-oldest venv lint wheel clean
 
 demo: venv
-	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob
+	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --stopping_step=5
 
 test: test-newest test-oldest
 
@@ -20,8 +20,12 @@ test-newest: venv
 	$(BIN)/python -m pytest -n $(JOBS)
 
 # The same suite on the oldest numpy, scipy, pandas and scikit-learn that pyproject.toml allows.
-test-oldest: venv $(OLDEST)/.done
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS)
+test-oldest: venv
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
+		echo "numpy 1.26 has no build for this Python: the row of the oldest libraries is skipped"; \
+	else \
+		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS); \
+	fi
 
 venv: $(VENV)/.done
 
