@@ -117,6 +117,7 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
     if not (parts or every_run):
         return
     internal, given = config.internal_config_dict, config.external_config_dict
+    check_own_keys(given)
     own = own_layers(model, dataset, every_run=every_run)
     if every_run or not (RECBOLE_PROPERTIES / "dataset" / f"{dataset}.yaml").is_file():
         own.setdefault("load_col", _columns_for_sequences({**internal, **own, **given}))

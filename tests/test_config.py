@@ -494,3 +494,9 @@ def test_a_preset_sets_for_other_models_what_they_share_with_lpo_and_leaves_thei
     assert preset["tail_split_ratio"] == 0.8
     assert preset["warmup_ratio"] == 0.1
     assert (preset["pref_negatives"], preset["tail_reweight"]) == (plain["pref_negatives"], plain["tail_reweight"])
+
+
+def test_recboles_own_config_refuses_a_misspelt_setting_of_ours_in_a_file_for_our_models():
+    file = settings_file("slip.yaml", "pref_wieght: 1")
+    with pytest.raises(InputError, match=r"pref_wieght.*pref_weight"):
+        RecBoleConfig(model="LPOSASRec", dataset="ml-100k", config_file_list=[file])

@@ -46,8 +46,11 @@ class TailEvaluation:
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """As RecBole's: an OrderedDict of metrics, rounded to `metric_decimal_place`."""
         result = self._evaluate_exactly(eval_data, load_best_model, model_file, show_progress)
+        return result and self._rounded(result)
+
+    def _rounded(self, result) -> OrderedDict[str, float]:
         places = self.config["metric_decimal_place"]
-        return result and OrderedDict((key, round(value, places)) for key, value in result.items())
+        return OrderedDict((key, round(value, places)) for key, value in result.items())
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = self._evaluate_exactly(valid_data, False, None, show_progress)

@@ -155,7 +155,8 @@ class LoopPolicy:
             warming_up = record["epoch"] + 1 < self.run_settings.warmup_ratio * self.epochs
             self.cur_step += not warming_up
             return score, self.cur_step > self.stopping_step
-        self.best_valid_score, self.best_valid_result, self.best_epoch = float(score), result, record["epoch"]
+        self.best_valid_score, self.best_epoch = float(score), record["epoch"]
+        self.best_valid_result = self._rounded(result)
         self.cur_step = 0
         if saved:
             self._save_checkpoint(record["epoch"], verbose=False)
