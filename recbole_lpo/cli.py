@@ -10,7 +10,7 @@ from typing import Any
 from recbole_lpo import evaluate_cli, recommend_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
-from recbole_lpo.properties_files import parse_value
+from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import run
 from recbole_lpo.registry import model_names
 from recbole_lpo.table import result_table
@@ -142,6 +142,4 @@ def _names(models: Any) -> list[str]:
 
 
 def _from_files(files: Sequence[str], key: str) -> Any:
-    from recbole_lpo.properties_files import read_yaml
-
     return {name: value for file in files for name, value in read_yaml(file).items()}.get(key)
