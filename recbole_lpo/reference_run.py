@@ -76,7 +76,7 @@ def attach_reference(model, config, dataset) -> None:
     load_checkpoint(folder / CHECKPOINTS / BEST, policy, items=items)
     if model.loss_settings.pref_init_from_reference:
         _start_from(model, policy, folder)
-    model.set_reference(ReferencePolicy(policy, encoder.encode))
+    model.set_reference(ReferencePolicy(policy, encoder))
 
 
 def _start_from(model, policy, folder: Path) -> None:

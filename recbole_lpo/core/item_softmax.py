@@ -9,22 +9,30 @@ from torch.nn import functional
 from recbole_lpo.core.precision import at_least_float32
 
 
-def target_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each row: minus the target's log-probability over all columns, in nats.
+def target_nll(hidden: Tensor, item_table: Tensor, target: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each row: minus the target's log-probability over the whole catalogue, in nats.
 
-    logits (B, N), target (B,) column numbers; returns (B,) float32 or better. The padding column takes part, as in
-    RecBole's own cross-entropy.
+    hidden      (B, D)
+    item_table  (N, D); the score of item n is hidden . item_table[n]
+    target      (B,) column numbers
+    bias        (N,) added to the score of each item, the same in every row; None: nothing
+    returns     (B,) float32 or better
+
+    The padding column takes part, as in RecBole's own cross-entropy.
     """
-    return functional.cross_entropy(at_least_float32(logits), target, reduction="none")
+    logits = at_least_float32(torch.matmul(hidden, item_table.transpose(0, 1)))
+    if bias is not None:
+        logits = logits + bias
+    return functional.cross_entropy(logits, target, reduction="none")
 
 
-def item_scores(hidden: Tensor, item_weight: Tensor, columns: Tensor) -> Tensor:
+def item_scores(hidden: Tensor, item_table: Tensor, columns: Tensor) -> Tensor:
     """Scores of a few items for each row, differentiable: (B, D), (N, D), (B, K) column numbers -> (B, K).
 
     -inf where the column is -1. Dot products with K gathered rows: a gather from (B, N) logits would make its backward
     pass fill a (B, N) gradient with zeros.
     """
-    rows = item_weight[columns.clamp(min=0)]
+    rows = item_table[columns.clamp(min=0)]
     scores = torch.bmm(rows, hidden[:, :, None])[:, :, 0]
     return at_least_float32(scores).masked_fill(columns < 0, -torch.inf)
 

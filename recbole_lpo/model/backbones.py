@@ -1,7 +1,7 @@
 """How each of RecBole's models encodes a history, and which regularisers of its own it adds to the loss.
 
-A model can be a backbone where it scores items by the product of a hidden state with its item embeddings, and learns
-from the softmax over all of them.
+A model can be a backbone where it scores items by the product of a hidden state with an item table, and learns from the
+softmax over all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ class SequenceEncoder:
     def encode(self, interaction) -> Tensor:
         """(B, D) hidden states of a batch of histories."""
         return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+
+    def item_table(self) -> Tensor:
+        """(N, D) what a hidden state is multiplied with to score every item, the padding included."""
+        return self.item_embedding.weight
 
     def regulariser(self) -> Tensor | None:
         """What the backbone adds to its loss by itself, unweighted; None: nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from recbole.model.sequential_recommender import GRU4Rec, SASRec
 from torch import Tensor, nn
 
@@ -49,8 +48,7 @@ def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int) -> Tensor:
             known_items=batch.known_items,
             reference_states=lambda: model.reference.states(batch, n_events),
         )
-    logits = torch.matmul(hidden, model.item_embedding.weight.transpose(0, 1))
-    return target_nll(logits, batch.target).mean()
+    return target_nll(hidden, model.item_embedding.weight, batch.target).mean()
 
 
 def _every_position(output: Tensor, gather_index: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What turns a sequential model of RecBole into one that learns preferences: only the loss changes."""
+"""The models that learn preferences: cross-entropy plus a preference objective on rivals of each target."""
 
 from __future__ import annotations
 
@@ -9,48 +9,27 @@ from torch import Tensor
 
 from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
 from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
-from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
-from recbole_lpo.data.popularity import PAD_ID, head_tail_split
+from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError
-from recbole_lpo.model.monitor import LossMonitor
+from recbole_lpo.model.objective import ObjectiveMixin
 from recbole_lpo.model.objective_settings import check_combination, hyper_of
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.model.rivals import Rivals, draw_from_catalogue, draw_rivals
-from recbole_lpo.settings import LossSettings, SplitSettings
 
 _FROM_CATALOGUE = ("uniform", "popularity")
 
 
-class PreferenceMixin:
-    """encode -> likelihood of the target -> rivals -> objective -> weighted sum (LPO4Rec Eq. 17).
+class PreferenceMixin(ObjectiveMixin):
+    """likelihood of the target -> rivals -> preference objective (LPO4Rec Eq. 13).
 
-    Stands before a backbone in the bases of a class. The split is made from the dataset that the model is built with
-    (RecBole hands over the training part), so RecBole's plain Trainer trains the same loss as ours. No parameter and no
-    buffer is added to the state dict: weights pass freely between `LPOX` and RecBole's `X`. With `pref_weight: 0` and
-    `tail_reweight: False` the training is that of `X` to the last digit.
+    With `pref_weight: 0` and `tail_reweight: False` the training is that of the backbone to the last digit.
     """
-
-    objective: str
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        name = type(self).__name__
-        if self.loss_type != "CE":
-            raise InputError(
-                f"loss_type = {self.loss_type}: {name} learns from the softmax over all items. Set loss_type to CE."
-            )
-        self.loss_settings = LossSettings.from_config(config)
-        check_combination(name, self.objective, self.loss_settings)
-        self.head_tail_split = head_tail_split(dataset, SplitSettings.from_config(config))
+        check_combination(type(self).__name__, self.objective, self.loss_settings)
         self._check_rivals()
-        position_in_head = torch.full((self.n_items,), -1, dtype=torch.int64)
-        # torch refuses to wrap the split's read-only arrays without a copy.
-        head_ids = torch.tensor(self.head_tail_split.head_ids)
-        position_in_head[head_ids] = torch.arange(len(head_ids))
-        self.register_buffer("head_ids", head_ids, persistent=False)
-        self.register_buffer("position_in_head", position_in_head, persistent=False)
         self.register_buffer("draw_weight", self._draw_weight(), persistent=False)
-        self.loss_monitor = LossMonitor()
         # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
         self._rival_seed = config["seed"]
         self._rival_streams: dict[torch.device, torch.Generator] = {}
@@ -87,62 +66,27 @@ class PreferenceMixin:
             self._rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
         return self._rival_streams[device]
 
-    def calculate_loss(self, interaction) -> Tensor:
-        """The complete training loss of a batch of RecBole's prefix rows, a scalar."""
-        return self.loss_of(
-            self.encode(interaction),
-            interaction[self.POS_ITEM_ID],
-            known_items=lambda: interaction[self.ITEM_SEQ],
-            reference_states=lambda: self.reference.encode(interaction),
-        )
-
-    def loss_of(
-        self,
-        hidden: Tensor,
-        target: Tensor,
-        *,
-        known_items: Callable[[], Tensor],
-        reference_states: Callable[[], Tensor],
-    ) -> Tensor:
-        """The complete training loss of some targets, a scalar.
-
-        hidden (B, D), target (B,); known_items gives (B, L) item numbers known before each target, 0 for none;
-        reference_states gives the hidden states of the reference policy, (B, D'). Both are asked for where needed only.
-        """
-        settings = self.loss_settings
-        logits = torch.matmul(hidden, self.item_embedding.weight.transpose(0, 1)).float()
-        is_tail = self.position_in_head[target] < 0
-        nll = target_nll(logits, target)
+    def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
+        settings, table = self.loss_settings, self.item_table()
+        nll = target_nll(hidden, table, target)
         rows = settings.ce_weight * nll
-        if settings.pref_weight > 0:
-            barred = target[:, None]
-            if settings.pref_exclude_history:
-                barred = torch.cat([barred, known_items()], dim=1)
-            rows = rows + settings.pref_weight * self._preference(
-                hidden, target, nll, is_tail, barred, reference_states
-            )
-        else:
+        if settings.pref_weight == 0:
             prob = (-nll.detach()).exp()
             self.loss_monitor.add(is_tail, ce=nll, prob=prob, grad_ce=settings.ce_weight * (1 - prob))
-        loss = self._weighted_sum(rows, is_tail)
-        penalty = self.regulariser()
-        return loss if penalty is None else loss + penalty
+            return rows
+        barred = target[:, None]
+        if settings.pref_exclude_history:
+            barred = torch.cat([barred, known_items()], dim=1)
+        preference = self._preference(hidden, table, target, nll, is_tail, barred, reference_states)
+        return rows + settings.pref_weight * preference
 
-    def _weighted_sum(self, rows: Tensor, is_tail: Tensor) -> Tensor:
-        settings = self.loss_settings
-        if not settings.tail_reweight:
-            return rows.mean()
-        weigh = published_code_tail_weights if settings.pref_form == "published_code" else tail_weights
-        weights = weigh(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
-        return (weights * rows).sum()
-
-    def _preference(self, hidden, target, nll, is_tail, barred, reference_states) -> Tensor:
+    def _preference(self, hidden, table, target, nll, is_tail, barred, reference_states) -> Tensor:
         """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""
-        settings, weight = self.loss_settings, self.item_embedding.weight
+        settings = self.loss_settings
         own_and_pad = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
-        score, pad_score = item_scores(hidden, weight, own_and_pad).unbind(dim=1)
+        score, pad_score = item_scores(hidden, table, own_and_pad).unbind(dim=1)
         log_sum = catalogue_log_sum(nll, score, None if settings.pref_pad_in_softmax else pad_score)
-        rivals = self._draw(hidden, log_sum, barred)
+        rivals = self._draw(hidden, table, log_sum, barred)
         chosen, rejected = score - log_sum, rivals.score - log_sum[:, None]
         reference = (None, None)
         if self.needs_reference:
@@ -168,12 +112,12 @@ class PreferenceMixin:
         )
         return loss
 
-    def _draw(self, hidden: Tensor, log_sum: Tensor, barred: Tensor) -> Rivals:
-        settings, weight, stream = self.loss_settings, self.item_embedding.weight, self.rival_stream(hidden.device)
+    def _draw(self, hidden: Tensor, table: Tensor, log_sum: Tensor, barred: Tensor) -> Rivals:
+        settings, stream = self.loss_settings, self.rival_stream(hidden.device)
         if settings.pref_negatives in _FROM_CATALOGUE:
-            return draw_from_catalogue(hidden, weight, self.draw_weight, barred, settings, stream)
+            return draw_from_catalogue(hidden, table, self.draw_weight, barred, settings, stream)
         in_head = self.position_in_head[barred]
-        return draw_rivals(hidden, weight, log_sum, self.head_ids, in_head, settings, stream)
+        return draw_rivals(hidden, table, log_sum, self.head_ids, in_head, settings, stream)
 
     def _draw_weight(self) -> Tensor:
         """(N,) how likely each item is as a rival where these come from the whole catalogue; 0 at the padding."""

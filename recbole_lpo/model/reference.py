@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recbole_lpo.core.item_softmax import item_scores
 from recbole_lpo.data.sequences import PackedBatch
+from recbole_lpo.model.backbones import SequenceEncoder
 from recbole_lpo.model.packed import hidden_states
 
 
@@ -18,10 +19,10 @@ class ReferencePolicy:
     and of K rivals; its hidden states do not change, so on packed batches each is computed once and kept.
     """
 
-    def __init__(self, model: nn.Module, encode) -> None:
-        """encode(model, interaction) gives the hidden states (B, D) of a batch of RecBole's rows."""
+    def __init__(self, model: nn.Module, encoder: type[SequenceEncoder]) -> None:
+        """encoder: how to encode histories and score items with a model of this class."""
         self.model = model.eval().requires_grad_(False)
-        self._encode = encode
+        self._encoder = encoder
         self._states: Tensor | None = None
         self._known: Tensor | None = None
 
@@ -35,7 +36,7 @@ class ReferencePolicy:
     @torch.no_grad()
     def encode(self, interaction) -> Tensor:
         """(B, D) hidden states of a batch of RecBole's rows."""
-        return self._encode(self.model, interaction)
+        return self._encoder.encode(self.model, interaction)
 
     @torch.no_grad()
     def states(self, batch: PackedBatch, n_events: int) -> Tensor:
@@ -55,4 +56,4 @@ class ReferencePolicy:
     @torch.no_grad()
     def scores(self, hidden: Tensor, columns: Tensor) -> Tensor:
         """(B, K) scores of some columns; only differences within a row mean anything to the objectives."""
-        return item_scores(hidden, self.model.item_embedding.weight, columns)
+        return item_scores(hidden, self._encoder.item_table(self.model), columns)

@@ -29,7 +29,7 @@ class Rivals:
 
 def draw_rivals(
     hidden: Tensor,
-    item_weight: Tensor,
+    item_table: Tensor,
     log_sum: Tensor,
     head_ids: Tensor,
     barred: Tensor,
@@ -38,15 +38,15 @@ def draw_rivals(
 ) -> Rivals:
     """K head items for each row, none of them barred (LPO4Rec Eq. 14 and 15, and the ablations of its Table II).
 
-    hidden (B, D) and item_weight (N, D) give the scores; log_sum (B,) log of their softmax denominator; head_ids (H,)
+    hidden (B, D) and item_table (N, D) give the scores; log_sum (B,) log of their softmax denominator; head_ids (H,)
     column numbers; barred (B, E) positions in `head_ids` that must not be drawn (negative: none); generator the rivals'
     own random stream.
     """
     if settings.pref_straight_through:
-        return _draw_with_gradient(hidden, item_weight, log_sum, head_ids, barred, settings, generator)
+        return _draw_with_gradient(hidden, item_table, log_sum, head_ids, barred, settings, generator)
     scale = settings.pref_gumbel_scale
     with torch.no_grad():
-        scores = torch.matmul(hidden, item_weight[head_ids].T).float()
+        scores = torch.matmul(hidden, item_table[head_ids].T).float()
         if settings.pref_negatives == "head_random":
             scores, scale = torch.zeros_like(scores), 1.0
         elif settings.pref_negatives == "head_top_k":
@@ -55,12 +55,12 @@ def draw_rivals(
             scores = _in_sample_space(scores, log_sum, settings)
         drawn = gumbel_top_k(scores, settings.pref_num_rejected, scale=scale, exclude=barred, generator=generator)
         columns = torch.where(drawn < 0, -1, head_ids[drawn.clamp(min=0)])
-    return Rivals(columns, item_scores(hidden, item_weight, columns), None)
+    return Rivals(columns, item_scores(hidden, item_table, columns), None)
 
 
 def draw_from_catalogue(
     hidden: Tensor,
-    item_weight: Tensor,
+    item_table: Tensor,
     draw_weight: Tensor,
     barred: Tensor,
     settings: LossSettings,
@@ -72,7 +72,7 @@ def draw_from_catalogue(
     drawn (negative: none).
     """
     columns = weighted_draw(draw_weight, settings.pref_num_rejected, exclude=barred, generator=generator)
-    return Rivals(columns, item_scores(hidden, item_weight, columns), None)
+    return Rivals(columns, item_scores(hidden, item_table, columns), None)
 
 
 def _in_sample_space(scores: Tensor, log_sum: Tensor, settings: LossSettings) -> Tensor:
@@ -80,8 +80,8 @@ def _in_sample_space(scores: Tensor, log_sum: Tensor, settings: LossSettings) ->
     return log_prob.exp() if settings.pref_sample_space == "prob" else log_prob
 
 
-def _draw_with_gradient(hidden, item_weight, log_sum, head_ids, barred, settings, generator) -> Rivals:
-    scores = torch.matmul(hidden, item_weight[head_ids].T).float()
+def _draw_with_gradient(hidden, item_table, log_sum, head_ids, barred, settings, generator) -> Rivals:
+    scores = torch.matmul(hidden, item_table[head_ids].T).float()
     sampled = _in_sample_space(scores, log_sum, settings)
     noise = settings.pref_gumbel_scale * gumbel_noise(scores.shape, generator=generator, device=scores.device)
     drawn = gumbel_top_k(sampled + noise, settings.pref_num_rejected, scale=0.0, exclude=barred)

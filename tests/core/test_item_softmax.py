@@ -25,6 +25,11 @@ def catalogues(draw):
     return logits, target + (target >= pad_id), pad_id
 
 
+def nll_of(logits, target):
+    """Hidden states that are the logits themselves: the items' vectors are the unit vectors."""
+    return target_nll(logits, torch.eye(logits.shape[1], dtype=logits.dtype), target)
+
+
 def own_score(logits, target):
     return logits.gather(1, target[:, None])[:, 0]
 
@@ -35,19 +40,26 @@ def log1mexp_to_50_digits(x: float) -> Decimal:
         return (1 - Decimal(x).exp()).ln()
 
 
+def test_a_bias_is_added_to_the_score_of_its_item():
+    hidden, items, bias = torch.randn(3, 4), torch.randn(6, 4), torch.randn(6)
+    target = torch.tensor([0, 5, 2])
+    expected = torch.nn.functional.cross_entropy(hidden @ items.T + bias, target, reduction="none")
+    torch.testing.assert_close(target_nll(hidden, items, target, bias=bias), expected)
+
+
 @fast
 @given(catalogues())
 def test_the_target_s_likelihood_is_that_of_torch(case):
     logits, target, _ = case
     expected = -torch.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0]
-    torch.testing.assert_close(target_nll(logits, target), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(nll_of(logits, target), expected, rtol=1e-12, atol=1e-12)
 
 
 @fast
 @given(catalogues())
 def test_the_log_sum_is_that_of_all_columns(case):
     logits, target, _ = case
-    found = catalogue_log_sum(target_nll(logits, target), own_score(logits, target))
+    found = catalogue_log_sum(nll_of(logits, target), own_score(logits, target))
     torch.testing.assert_close(found, torch.logsumexp(logits, dim=1), rtol=1e-12, atol=1e-12)
 
 
@@ -58,7 +70,7 @@ def test_with_the_padding_taken_out_the_log_probabilities_are_those_of_a_catalog
     # Beyond that a limit keeps the numbers finite; see below.
     assume(torch.softmax(logits, dim=1)[:, pad_id].max() < 1 - 1e-5)
     others = [column for column in range(logits.shape[1]) if column != pad_id]
-    log_sum = catalogue_log_sum(target_nll(logits, target), own_score(logits, target), logits[:, pad_id])
+    log_sum = catalogue_log_sum(nll_of(logits, target), own_score(logits, target), logits[:, pad_id])
     found = logits[:, others] - log_sum[:, None]
     torch.testing.assert_close(found, torch.log_softmax(logits[:, others], dim=1), rtol=1e-8, atol=1e-8)
 
@@ -71,7 +83,7 @@ def test_with_the_padding_taken_out_the_gradient_is_that_of_a_catalogue_without_
     assume(torch.softmax(logits, dim=1)[:, pad_id].max() < 1 - 1e-5)
     others = [column for column in range(logits.shape[1]) if column != pad_id]
     logits.requires_grad_()
-    catalogue_log_sum(target_nll(logits, target), own_score(logits, target), logits[:, pad_id]).sum().backward()
+    catalogue_log_sum(nll_of(logits, target), own_score(logits, target), logits[:, pad_id]).sum().backward()
     expected = torch.zeros_like(logits)
     expected[:, others] = torch.softmax(logits.detach()[:, others], dim=1)
     torch.testing.assert_close(logits.grad, expected, rtol=1e-6, atol=1e-6)
@@ -107,7 +119,7 @@ def test_a_column_of_minus_one_has_probability_zero():
 def test_a_padding_column_with_all_of_the_probability_leaves_finite_numbers():
     logits = torch.tensor([[100.0, 1.0, 2.0]], requires_grad=True)
     target = torch.tensor([1])
-    log_sum = catalogue_log_sum(target_nll(logits, target), own_score(logits, target), logits[:, 0])
+    log_sum = catalogue_log_sum(nll_of(logits, target), own_score(logits, target), logits[:, 0])
     log_sum.sum().backward()
     assert log_sum.isfinite().all()
     assert logits.grad.isfinite().all()
@@ -115,8 +127,8 @@ def test_a_padding_column_with_all_of_the_probability_leaves_finite_numbers():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_gives_float32_likelihoods_and_scores(dtype):
-    assert target_nll(torch.randn(2, 5).to(dtype), torch.tensor([1, 2])).dtype == torch.float32
     hidden, items = torch.randn(2, 5).to(dtype), torch.randn(9, 5).to(dtype)
+    assert target_nll(hidden, items, torch.tensor([1, 2])).dtype == torch.float32
     assert item_scores(hidden, items, torch.tensor([[1], [2]])).dtype == torch.float32
 
 

@@ -33,7 +33,7 @@ def golden(logits=LOGITS, *, keep_padding=False):
     """(nll, log-probability of the target, of the rivals) of the two rows."""
     # Hidden states that are the logits themselves: the items' vectors are the unit vectors.
     scores = item_scores(logits, torch.eye(8, dtype=logits.dtype), torch.cat([TARGET[:, None], RIVALS], dim=1))
-    nll = target_nll(logits, TARGET)
+    nll = target_nll(logits, torch.eye(logits.shape[1], dtype=logits.dtype), TARGET)
     log_sum = catalogue_log_sum(nll, scores[:, 0], None if keep_padding else logits[:, 0])
     log_prob = scores - log_sum[:, None]
     return nll, log_prob[:, 0], log_prob[:, 1:]

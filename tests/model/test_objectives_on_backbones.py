@@ -197,6 +197,6 @@ def test_rivals_from_the_catalogue_leave_target_history_and_padding_out(negative
     model, batch, _, _ = built("LPOSASRec", settings)
     barred = torch.cat([batch["item_id"][:, None], batch["item_id_list"]], dim=1)
     hidden = model.encode(batch)
-    drawn = model._draw(hidden, torch.zeros(len(hidden)), barred).columns
+    drawn = model._draw(hidden, model.item_table(), torch.zeros(len(hidden)), barred).columns
     assert (drawn > 0).all()
     assert not (drawn[:, :, None] == barred[:, None, :]).any()

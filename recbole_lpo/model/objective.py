@@ -1,0 +1,83 @@
+"""What turns a sequential model of RecBole into one of ours: only the loss changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
+from recbole_lpo.data.popularity import head_tail_split
+from recbole_lpo.errors import InputError
+from recbole_lpo.model.monitor import LossMonitor
+from recbole_lpo.settings import LossSettings, SplitSettings
+
+
+class ObjectiveMixin:
+    """encode -> a loss for each row -> weighted sum, plus the backbone's own regularisers (LPO4Rec Eq. 16 and 17).
+
+    Stands before an encoder and a backbone in the bases of a class; a subclass says what the loss of a row is. The
+    split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
+    plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict: weights pass
+    freely between `LPOX` and RecBole's `X`.
+    """
+
+    objective: str
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        if self.loss_type != "CE":
+            raise InputError(
+                f"loss_type = {self.loss_type}: {type(self).__name__} learns from the softmax over all items. Set "
+                "loss_type to CE."
+            )
+        self.loss_settings = LossSettings.from_config(config)
+        self.head_tail_split = head_tail_split(dataset, SplitSettings.from_config(config))
+        position_in_head = torch.full((self.n_items,), -1, dtype=torch.int64)
+        # torch refuses to wrap the split's read-only arrays without a copy.
+        head_ids = torch.tensor(self.head_tail_split.head_ids)
+        position_in_head[head_ids] = torch.arange(len(head_ids))
+        self.register_buffer("head_ids", head_ids, persistent=False)
+        self.register_buffer("position_in_head", position_in_head, persistent=False)
+        self.loss_monitor = LossMonitor()
+
+    def calculate_loss(self, interaction) -> Tensor:
+        """The complete training loss of a batch of RecBole's prefix rows, a scalar."""
+        return self.loss_of(
+            self.encode(interaction),
+            interaction[self.POS_ITEM_ID],
+            known_items=lambda: interaction[self.ITEM_SEQ],
+            reference_states=lambda: self.reference.encode(interaction),
+        )
+
+    def loss_of(
+        self,
+        hidden: Tensor,
+        target: Tensor,
+        *,
+        known_items: Callable[[], Tensor],
+        reference_states: Callable[[], Tensor],
+    ) -> Tensor:
+        """The complete training loss of some targets, a scalar.
+
+        hidden (B, D), target (B,); known_items gives (B, L) item numbers known before each target, 0 for none;
+        reference_states gives the hidden states of the reference policy, (B, D'). Both are asked for where needed only.
+        """
+        is_tail = self.position_in_head[target] < 0
+        rows = self.row_losses(hidden, target, is_tail, known_items, reference_states)
+        loss = self._weighted_sum(rows, is_tail)
+        penalty = self.regulariser()
+        return loss if penalty is None else loss + penalty
+
+    def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
+        """The loss of each row, unweighted, (B,); the arguments of `loss_of`, and is_tail (B,) bool."""
+        raise NotImplementedError
+
+    def _weighted_sum(self, rows: Tensor, is_tail: Tensor) -> Tensor:
+        settings = self.loss_settings
+        if not settings.tail_reweight:
+            return rows.mean()
+        weigh = published_code_tail_weights if settings.pref_form == "published_code" else tail_weights
+        weights = weigh(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
+        return (weights * rows).sum()
