@@ -13,7 +13,20 @@ from recbole_lpo import registry  # noqa: E402  RecBole can only be imported onc
 registry.register()
 
 from recbole_lpo.errors import InputError, RunError  # noqa: E402
+from recbole_lpo.model.encoders import SequenceEncoder  # noqa: E402
 from recbole_lpo.quick_start import evaluate, load, objective_function, recommend, run  # noqa: E402
+from recbole_lpo.user_backbones import register_backbone  # noqa: E402
 from recbole_lpo.version import __version__  # noqa: E402
 
-__all__ = ["InputError", "RunError", "__version__", "evaluate", "load", "objective_function", "recommend", "run"]
+__all__ = [
+    "InputError",
+    "RunError",
+    "SequenceEncoder",
+    "__version__",
+    "evaluate",
+    "load",
+    "objective_function",
+    "recommend",
+    "register_backbone",
+    "run",
+]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +14,7 @@ from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import run
-from recbole_lpo.registry import model_names
+from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.table import result_table
 from recbole_lpo.version import __version__
 
@@ -35,17 +37,21 @@ options of run
   --quiet                   no progress bars, only the table
   --key=value               any setting of RecBole or of properties/*.yaml, as in RecBole
 
+option of every command
+  --plugin=MODULE           import a module of yours first, one that calls recbole_lpo.register_backbone
+
 `recbole-lpo COMMAND --help` shows the options of the other commands.
 """
 _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet",)
+_PLUGIN = "--plugin="
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        return _dispatch(_without_plugins(arguments))
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return WRONG_INPUT
@@ -55,6 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+def _without_plugins(arguments: list[str]) -> list[str]:
+    """Import the modules that `--plugin=` names, from the working directory too; the other arguments."""
+    names = [word.removeprefix(_PLUGIN) for word in arguments if word.startswith(_PLUGIN)]
+    if names and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"--plugin={name}: cannot be imported: {error}") from None
+    return [word for word in arguments if not word.startswith(_PLUGIN)]
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -92,8 +111,7 @@ def _run(arguments: list[str]) -> int:
         raise InputError(f"--model is missing. Models: {', '.join(model_names())}.")
     unknown = [name for name in models if name not in model_names()]
     if unknown:
-        names = model_names()
-        raise InputError(f"model = {unknown[0]}: unknown.{did_you_mean(unknown[0], names)} Models: {', '.join(names)}.")
+        raise unknown_model(unknown[0])
     if "dataset" not in given and not _from_files(files, "dataset"):
         raise InputError("--dataset is missing: the name of a folder under data_path (dataset/), or ml-100k.")
     if len(models) > 1 and "run_dir" in given:

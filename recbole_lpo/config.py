@@ -13,6 +13,7 @@ from recbole.utils import ModelType
 from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
+from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.properties_files import parse_value, read_preset, read_property, read_yaml
 from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, check_own_keys
 
@@ -25,12 +26,12 @@ def own_layers(model: str, dataset: str, *, every_run: bool) -> dict[str, Any]:
     every_run: with `properties/overall.yaml` and the dataset's file, as a run of ours has them for any model; without,
     only what the loss of one of our models needs (RecBole's own entry points keep RecBole's defaults otherwise).
     """
-    objective, backbone = parts_of(model) or (None, model)
+    objective, _ = parts_of(model) or (None, model)
     layers = [read_property(".", _EVERY_RUN), read_property("dataset", dataset)] if every_run else []
     if objective:
         layers.append(read_property("objective", objective))
     if every_run:
-        layers.append(read_property("model", backbone))
+        layers.append(read_property("model", _recbole_name(model)))
         layers.append(read_property("model", model))
     return {key: value for layer in layers for key, value in layer.items()}
 
@@ -112,7 +113,7 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
     recbole_loads is RecBole's own method; it is called with the backbone's name in place of ours, whose file it lacks.
     """
     parts = parts_of(model)
-    recbole_loads(config, parts[1] if parts else model, model_class, dataset)
+    recbole_loads(config, _recbole_name(model), model_class, dataset)
     every_run = isinstance(config, Config)
     if not (parts or every_run):
         return
@@ -128,7 +129,10 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
             preset = {key: value for key, value in preset.items() if key not in LOSS_KEYS}
         own |= preset
     internal.update(own)
-    if _softmax_over_items({**internal, **given}, model_class):
+    if parts or model in BACKBONES:
+        # RecBole's files name one for each of its models; a backbone of the user's own has no file.
+        internal.setdefault("loss_type", "CE")
+    if _softmax_over_items({**internal, **given}, model_class, ours=parts is not None):
         # RecBole's default asks for sampled negatives, which it then refuses for this loss.
         internal["train_neg_sample_args"] = None
 
@@ -141,10 +145,25 @@ def convert_given(config: configurator.Config, recbole_converts, given: dict[str
     return {**recbole_converts(config, rest), **ours}
 
 
+def _recbole_name(model: str) -> str:
+    """The model of RecBole whose settings a model starts from: for ours the backbone, for a backbone of the user's own
+    the nearest model of RecBole that it is derived from."""
+    _, backbone = parts_of(model) or (None, model)
+    if backbone not in BACKBONES:
+        return model
+    names = (base.__name__ for base in BACKBONES[backbone][0].__mro__)
+    return next((name for name in names if (RECBOLE_PROPERTIES / "model" / f"{name}.yaml").is_file()), backbone)
+
+
 def _columns_for_sequences(merged: dict[str, Any]) -> dict[str, list[str]]:
-    return {"inter": [merged[field] for field in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD") if merged.get(field)]}
+    columns = {"inter": [merged[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD") if merged.get(key)]}
+    if merged.get("selected_features"):
+        columns["item"] = [merged["ITEM_ID_FIELD"], *merged["selected_features"]]
+    return columns
 
 
-def _softmax_over_items(merged: dict[str, Any], model_class: type) -> bool:
+def _softmax_over_items(merged: dict[str, Any], model_class: type, *, ours: bool) -> bool:
     sequential = merged.get("MODEL_TYPE") == ModelType.SEQUENTIAL
-    return sequential and not hasattr(model_class, "input_type") and merged.get("loss_type") == "CE"
+    # SINE asks for pairs by its `input_type`, whatever its loss; ours on it never look at one.
+    pointwise = ours or not hasattr(model_class, "input_type")
+    return sequential and pointwise and merged.get("loss_type") == "CE"

@@ -165,6 +165,7 @@ def _predict_every_item(model, interaction: Interaction, dataset, device) -> Ten
 def _make_the_new_user_average(model) -> None:
     """Give user number 0 the mean of the trained users, where a model (Caser) has user embeddings: RecBole leaves that
     row at its random start."""
-    embedding = getattr(model, "user_embedding", None)
-    if embedding is not None:
-        embedding.weight[_NEW_USER] = embedding.weight[1:].mean(dim=0)
+    for name in ("user_embedding", "user_lambda"):
+        embedding = getattr(model, name, None)
+        if embedding is not None:
+            embedding.weight[_NEW_USER] = embedding.weight[1:].mean(dim=0)

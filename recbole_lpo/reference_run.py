@@ -8,12 +8,13 @@ import logging
 from pathlib import Path
 
 import torch
+from recbole.data.transform import construct_transform
 
 from recbole_lpo.config import Config
 from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
-from recbole_lpo.model.backbones import BACKBONES
+from recbole_lpo.model.backbones import BACKBONES, encoding_class
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_settings
 from recbole_lpo.settings import LOSS_KEYS
@@ -68,15 +69,22 @@ def attach_reference(model, config, dataset) -> None:
             f"pref_reference = {folder}: reads histories of {found['MAX_ITEM_LIST_LENGTH']} items, "
             f"MAX_ITEM_LIST_LENGTH is {config['MAX_ITEM_LIST_LENGTH']}. They must be equal."
         )
-    base, encoder = BACKBONES[backbone]
+    policy_class = encoding_class(backbone)
+    if policy_class.training_states is not type(model).training_states:
+        raise InputError(
+            f"pref_reference = {folder}: holds {name}, which learns from other targets than {type(model).__name__}. "
+            "Take a reference of the same backbone."
+        )
+    # RecBole's transforms of a batch put the names of their fields into the settings.
+    construct_transform(found)
     # Its initial weights are thrown away; the model's own random stream must not notice.
     with torch.random.fork_rng(devices=[]):
-        policy = base(found, dataset)
+        policy = policy_class(found, dataset)
     items = token_map_hash(dataset.field2id_token[dataset.iid_field])
     load_checkpoint(folder / CHECKPOINTS / BEST, policy, items=items)
     if model.loss_settings.pref_init_from_reference:
         _start_from(model, policy, folder)
-    model.set_reference(ReferencePolicy(policy, encoder))
+    model.set_reference(ReferencePolicy(policy))
 
 
 def _start_from(model, policy, folder: Path) -> None:

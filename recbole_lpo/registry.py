@@ -21,6 +21,7 @@ from recbole_lpo.config import convert_given, load_internal_settings
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.evaluator.collector import TailCollector
 from recbole_lpo.evaluator.metrics import METRICS
+from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from recbole_lpo.trainer.run_log import tensorboard_writer
 
@@ -64,9 +65,7 @@ def register() -> None:
     if _registered:
         return
     _registered = True
-    for name in recbole_lpo.model.MODEL_NAMES:
-        sys.modules[f"recbole.model.sequential_recommender.{name.lower()}"] = recbole_lpo.model
-        setattr(recbole.trainer, f"{name}Trainer", LPOTrainer)
+    announce(recbole_lpo.model.model_names())
     _register_metrics()
     trainer_module.Collector = TailCollector
     trainer_module.get_tensorboard = functools.partial(tensorboard_writer, trainer_module.get_tensorboard)
@@ -76,15 +75,45 @@ def register() -> None:
         compat.register(compat.Patch(name, reason, "any", "applied", detail))
 
 
+def announce(names: list[str]) -> None:
+    """Let RecBole find models of ours and their trainer under these names."""
+    for name in names:
+        sys.modules[_module_of(name)] = recbole_lpo.model
+        setattr(recbole.trainer, f"{name}Trainer", LPOTrainer)
+
+
+def announce_backbone(name: str) -> None:
+    """Let RecBole find a backbone of the user's own under its plain name, and ours on it; anew where it is replaced."""
+    sys.modules[_module_of(name)] = recbole_lpo.model
+    made = [objective + name for objective in recbole_lpo.model.OBJECTIVE_NAMES]
+    for one in made:
+        vars(recbole_lpo.model).pop(one, None)
+    announce(made)
+
+
+def unknown_model(name: str) -> InputError:
+    """What to tell a user who asked for a model that does not exist."""
+    refusal = recbole_lpo.model.refusal(name)
+    if refusal:
+        return InputError(f"model = {name}: {refusal}")
+    names = model_names()
+    return InputError(f"model = {name}: unknown.{did_you_mean(name, names)} Models: {', '.join(names)}.")
+
+
 def model_names() -> list[str]:
-    """Every model that can be asked for: ours, then RecBole's."""
-    names = list(recbole_lpo.model.MODEL_NAMES)
+    """Every model that can be asked for: ours, RecBole's, the user's own."""
+    names = recbole_lpo.model.model_names()
     for family in _FAMILIES:
         package = importlib.import_module(f"recbole.model.{family}")
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         found = (name for name in vars(package) if name.lower() in modules and isinstance(vars(package)[name], type))
         names.extend(sorted(found))
+    names.extend(name for name in BACKBONES if name not in names)
     return [*names, *_EXTERNAL_LIBRARY_MODELS]
+
+
+def _module_of(name: str) -> str:
+    return f"recbole.model.sequential_recommender.{name.lower()}"
 
 
 def _register_metrics() -> None:
@@ -120,10 +149,9 @@ def _wrap_get_model() -> None:
         except (ValueError, ModuleNotFoundError, AttributeError):
             # For a name that it does not know RecBole's search ends in its LightGBM and XGBoost models, and so in
             # "No module named lightgbm".
-            names = model_names()
-            if model_name in names:
+            if model_name in model_names():
                 raise
-        raise InputError(f"model = {model_name}: unknown.{did_you_mean(model_name, names)} Models: {', '.join(names)}.")
+        raise unknown_model(model_name)
 
     for module in (recbole_utils, recbole.utils, configurator, sys.modules.get("recbole.quick_start.quick_start")):
         if module is not None:

@@ -39,10 +39,18 @@ def toy_rows(n_users=60, n_items=40, longest=18, seed=0):
     return rows
 
 
+def write_toy(folder: Path) -> dict:
+    """The settings of a small dataset, written under a folder; its items have a class."""
+    classes = [f"i{item}\tc{item % 3}" for item in range(40)]
+    data_path = write_atomic(folder, "toy", toy_rows())
+    (folder / "toy" / "toy.item").write_text("\n".join(["item_id:token\tclass:token_seq", *classes]) + "\n")
+    return {"dataset": "toy", "data_path": str(data_path)}
+
+
 @pytest.fixture
 def toy(tmp_path) -> dict:
     """Settings of a small dataset."""
-    return {"dataset": "toy", "data_path": str(write_atomic(tmp_path / "data", "toy", toy_rows()))}
+    return write_toy(tmp_path / "data")
 
 
 SMALL = {

@@ -6,7 +6,7 @@ RecBole's SASRec, found again by pickle under this very name.
 
 from __future__ import annotations
 
-from recbole_lpo.model.backbones import BACKBONES
+from recbole_lpo.model.backbones import BACKBONES, NO_BACKBONES
 from recbole_lpo.model.preference import PreferenceMixin
 
 # What stands in front of a backbone's name, and the objective that it means.
@@ -24,7 +24,13 @@ OBJECTIVE_NAMES = {
     "BPR": "bpr",
 }
 
-MODEL_NAMES = tuple(objective + backbone for objective in OBJECTIVE_NAMES for backbone in BACKBONES)
+
+def model_names() -> list[str]:
+    """Every name of ours, those on backbones of the user's own among them."""
+    return [objective + backbone for objective in OBJECTIVE_NAMES for backbone in BACKBONES]
+
+
+MODEL_NAMES = tuple(model_names())
 
 __all__ = [*MODEL_NAMES]
 
@@ -37,7 +43,21 @@ def parts_of(name: str) -> tuple[str, str] | None:
     return None
 
 
+def refusal(name: str) -> str:
+    """Why there is no such model of ours, where its name is an objective's and that of a model of RecBole; or ''."""
+    for prefix in OBJECTIVE_NAMES:
+        reason = NO_BACKBONES.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
+        if reason:
+            return (
+                f"{name.removeprefix(prefix)} cannot be a backbone: {reason}. "
+                f"{prefix} can be had on {', '.join(BACKBONES)}, as {prefix}SASRec."
+            )
+    return ""
+
+
 def __getattr__(name: str) -> type:
+    if name in BACKBONES:
+        return BACKBONES[name][0]
     parts = parts_of(name)
     if parts is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""How each of RecBole's models encodes a history, and which regularisers of its own it adds to the loss.
+"""Which of RecBole's sequential models can be backbones, and how each encodes a history.
 
 A model can be a backbone where it scores items by the product of a hidden state with an item table, and learns from the
 softmax over all of them.
@@ -7,63 +7,55 @@ softmax over all of them.
 from __future__ import annotations
 
 from recbole.model import sequential_recommender as recbole_models
-from torch import Tensor
 
-
-class SequenceEncoder:
-    """Backbones whose `forward(item_seq, item_seq_len)` gives the hidden state of a history."""
-
-    def encode(self, interaction) -> Tensor:
-        """(B, D) hidden states of a batch of histories."""
-        return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-
-    def item_table(self) -> Tensor:
-        """(N, D) what a hidden state is multiplied with to score every item, the padding included."""
-        return self.item_embedding.weight
-
-    def regulariser(self) -> Tensor | None:
-        """What the backbone adds to its loss by itself, unweighted; None: nothing."""
-        return None
-
-
-class CaserEncoder(SequenceEncoder):
-    """Caser looks at the user too, and has penalties on its weights."""
-
-    def encode(self, interaction) -> Tensor:
-        return self.forward(interaction[self.USER_ID], interaction[self.ITEM_SEQ])
-
-    def regulariser(self) -> Tensor:
-        penalised = [self.user_embedding, self.item_embedding, self.conv_v, self.fc1, self.fc2]
-        return self.reg_weight * self.reg_loss([layer.weight for layer in penalised]) + self.reg_loss_conv_h()
-
-
-class NextItNetEncoder(SequenceEncoder):
-    """NextItNet reads the padding too, and has penalties on its weights."""
-
-    def encode(self, interaction) -> Tensor:
-        return self.forward(interaction[self.ITEM_SEQ])
-
-    def regulariser(self) -> Tensor:
-        penalised = [self.item_embedding.weight, self.final_layer.weight]
-        return self.reg_weight * self.reg_loss(penalised) + self.reg_loss_rb()
-
-
-class GCSANEncoder(SequenceEncoder):
-    """GCSAN has a penalty on its item embeddings."""
-
-    def regulariser(self) -> Tensor:
-        return self.reg_weight * self.reg_loss(self.item_embedding.weight)
-
+from recbole_lpo.model import encoders
+from recbole_lpo.model.encoders import SequenceEncoder
 
 _ENCODERS = {
     "SASRec": SequenceEncoder,
     "GRU4Rec": SequenceEncoder,
-    "Caser": CaserEncoder,
+    "Caser": encoders.CaserEncoder,
     "NARM": SequenceEncoder,
     "STAMP": SequenceEncoder,
-    "NextItNet": NextItNetEncoder,
+    "NextItNet": encoders.NextItNetEncoder,
     "LightSANs": SequenceEncoder,
     "SRGNN": SequenceEncoder,
-    "GCSAN": GCSANEncoder,
+    "GCSAN": encoders.GCSANEncoder,
+    "SINE": SequenceEncoder,
+    "CORE": encoders.COREEncoder,
+    "BERT4Rec": encoders.BERT4RecEncoder,
+    "HGN": encoders.HGNEncoder,
+    "SHAN": encoders.SHANEncoder,
+    "FEARec": encoders.FEARecEncoder,
+    "NPE": encoders.NPEEncoder,
+    "HRM": encoders.HRMEncoder,
+    "FOSSIL": encoders.FOSSILEncoder,
+    "SASRecF": SequenceEncoder,
+    "GRU4RecF": SequenceEncoder,
+    "FDSA": SequenceEncoder,
 }
+# Name -> (class, encoder). `recbole_lpo.register_backbone` adds the user's own.
 BACKBONES = {name: (getattr(recbole_models, name), encoder) for name, encoder in _ENCODERS.items()}
+
+_ONE_ITEM_AT_A_TIME = "it scores one item at a time and weighs the history by that item"
+_SEVERAL_SOFTMAXES = "it mixes several distributions over the items, and ranks by the mixture"
+_KNOWLEDGE_GRAPH = "it needs pretrained embeddings of a knowledge graph"
+# RecBole's other sequential models, and why they cannot be backbones.
+NO_BACKBONES = {
+    "TransRec": "it ranks items by their distance, not by a product with an item table",
+    "FPMC": "RecBole trains it on pairs of items only (loss_type BPR)",
+    "RepeatNet": _SEVERAL_SOFTMAXES,
+    "SASRecCPR": _SEVERAL_SOFTMAXES,
+    "GRU4RecCPR": _SEVERAL_SOFTMAXES,
+    "DIN": _ONE_ITEM_AT_A_TIME,
+    "DIEN": _ONE_ITEM_AT_A_TIME,
+    "S3Rec": "it is trained in two stages of its own",
+    "KSR": _KNOWLEDGE_GRAPH,
+    "GRU4RecKG": _KNOWLEDGE_GRAPH,
+}
+
+
+def encoding_class(backbone: str) -> type:
+    """The class of a backbone with the methods of its encoder: its scores and loss are those of the backbone."""
+    base, encoder = BACKBONES[backbone]
+    return type(backbone, (encoder, base), {"__module__": __name__})

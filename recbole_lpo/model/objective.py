@@ -15,7 +15,7 @@ from recbole_lpo.settings import LossSettings, SplitSettings
 
 
 class ObjectiveMixin:
-    """encode -> a loss for each row -> weighted sum, plus the backbone's own regularisers (LPO4Rec Eq. 16 and 17).
+    """encode -> a loss for each row -> weighted sum, plus the backbone's own losses (LPO4Rec Eq. 16 and 17).
 
     Stands before an encoder and a backbone in the bases of a class; a subclass says what the loss of a row is. The
     split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
@@ -27,9 +27,9 @@ class ObjectiveMixin:
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        if self.loss_type != "CE":
+        if config["loss_type"] != "CE":
             raise InputError(
-                f"loss_type = {self.loss_type}: {type(self).__name__} learns from the softmax over all items. Set "
+                f"loss_type = {config['loss_type']}: {type(self).__name__} learns from the softmax over all items. Set "
                 "loss_type to CE."
             )
         self.loss_settings = LossSettings.from_config(config)
@@ -44,12 +44,17 @@ class ObjectiveMixin:
 
     def calculate_loss(self, interaction) -> Tensor:
         """The complete training loss of a batch of RecBole's prefix rows, a scalar."""
-        return self.loss_of(
-            self.encode(interaction),
-            interaction[self.POS_ITEM_ID],
-            known_items=lambda: interaction[self.ITEM_SEQ],
-            reference_states=lambda: self.reference.encode(interaction),
+        hidden, target, row = self.training_states(interaction)
+        if not len(target):
+            # Masking at random may leave nothing to predict in a small batch.
+            return hidden.sum()
+        loss = self.loss_of(
+            hidden,
+            target,
+            known_items=lambda: interaction[self.ITEM_SEQ][row],
+            reference_states=lambda: self.reference.training_states(interaction),
         )
+        return self.with_own_losses(loss, interaction, hidden)
 
     def loss_of(
         self,
@@ -59,16 +64,14 @@ class ObjectiveMixin:
         known_items: Callable[[], Tensor],
         reference_states: Callable[[], Tensor],
     ) -> Tensor:
-        """The complete training loss of some targets, a scalar.
+        """The training loss of some targets without the backbone's own losses, a scalar.
 
         hidden (B, D), target (B,); known_items gives (B, L) item numbers known before each target, 0 for none;
         reference_states gives the hidden states of the reference policy, (B, D'). Both are asked for where needed only.
         """
         is_tail = self.position_in_head[target] < 0
         rows = self.row_losses(hidden, target, is_tail, known_items, reference_states)
-        loss = self._weighted_sum(rows, is_tail)
-        penalty = self.regulariser()
-        return loss if penalty is None else loss + penalty
+        return self._weighted_sum(rows, is_tail)
 
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
         """The loss of each row, unweighted, (B,); the arguments of `loss_of`, and is_tail (B,) bool."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from recbole.model.sequential_recommender import GRU4Rec, SASRec
+from recbole.model.sequential_recommender import FDSA, GRU4Rec, GRU4RecF, SASRec, SASRecF
 from torch import Tensor, nn
 
 from recbole_lpo.core.item_softmax import target_nll
 from recbole_lpo.data.sequences import PackedBatch
+from recbole_lpo.model.encoders import SequenceEncoder
 
 # Causal, padded on the right, and read at the last position: checked against the prefix rows in the tests.
-POSITIONWISE = (SASRec, GRU4Rec)
+POSITIONWISE = (SASRec, GRU4Rec, SASRecF, GRU4RecF, FDSA)
 
 
 def can_pack(model: nn.Module) -> bool:
     """Whether a model can be trained on whole histories: one of POSITIONWISE, or a class made of one that leaves its
-    `forward` alone, and that learns from the softmax over all items by RecBole's loss or ours."""
+    `forward` alone, and that learns from the softmax over all items by RecBole's loss or ours and nothing else."""
     kind = type(model)
     for base in POSITIONWISE:
         if kind.forward is base.forward and model.loss_type == "CE":
-            return kind.calculate_loss is base.calculate_loss or hasattr(model, "loss_of")
+            return kind.calculate_loss is base.calculate_loss or _has_the_plain_encoder(kind)
     return False
 
 
@@ -49,6 +50,13 @@ def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int) -> Tensor:
             reference_states=lambda: model.reference.states(batch, n_events),
         )
     return target_nll(hidden, model.item_embedding.weight, batch.target).mean()
+
+
+def _has_the_plain_encoder(kind: type) -> bool:
+    plain = ("encode", "training_states", "with_own_losses")
+    return issubclass(kind, SequenceEncoder) and all(
+        getattr(kind, name) is vars(SequenceEncoder)[name] for name in plain
+    )
 
 
 def _every_position(output: Tensor, gather_index: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class PreferenceMixin(ObjectiveMixin):
                 f"{type(self).__name__} compares with a reference policy. `recbole-lpo run` trains one first; with "
                 "RecBole's own entry points set pref_reference to the run folder of a trained model."
             )
-        return self._reference[0].to(self.item_embedding.weight.device)
+        return self._reference[0].to(self.head_ids.device)
 
     def rival_stream(self, device: torch.device) -> torch.Generator:
         """The random stream of the rivals, seeded by `seed` alone."""

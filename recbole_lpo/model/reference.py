@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from recbole_lpo.core.item_softmax import item_scores
 from recbole_lpo.data.sequences import PackedBatch
-from recbole_lpo.model.backbones import SequenceEncoder
-from recbole_lpo.model.packed import hidden_states
+from recbole_lpo.errors import InputError
+from recbole_lpo.model.packed import can_pack, hidden_states
 
 
 class ReferencePolicy:
@@ -19,33 +19,38 @@ class ReferencePolicy:
     and of K rivals; its hidden states do not change, so on packed batches each is computed once and kept.
     """
 
-    def __init__(self, model: nn.Module, encoder: type[SequenceEncoder]) -> None:
-        """encoder: how to encode histories and score items with a model of this class."""
+    def __init__(self, model: nn.Module) -> None:
+        """model: of an `encoding_class`, or of a model of ours."""
         self.model = model.eval().requires_grad_(False)
-        self._encoder = encoder
         self._states: Tensor | None = None
         self._known: Tensor | None = None
 
     def to(self, device: torch.device) -> ReferencePolicy:
         """Itself, on the device."""
-        if self.model.item_embedding.weight.device != device:
+        if next(self.model.parameters()).device != device:
             self.model.to(device)
             self._states = self._known = None
         return self
 
     @torch.no_grad()
-    def encode(self, interaction) -> Tensor:
-        """(B, D) hidden states of a batch of RecBole's rows."""
-        return self._encoder.encode(self.model, interaction)
+    def training_states(self, interaction) -> Tensor:
+        """(T, D) hidden states of what a batch of RecBole's rows trains."""
+        return self.model.training_states(interaction)[0]
 
     @torch.no_grad()
     def states(self, batch: PackedBatch, n_events: int) -> Tensor:
         """(T, D) hidden states of the targets of a packed batch, from the cache where they are in it.
 
-        n_events: how many training interactions there are, the size of the cache.
+        n_events: how many training interactions there are, the size of the cache. Raises InputError where the policy
+        can only be trained on prefix rows.
         """
         if self._known is not None and bool(self._known[batch.event].all()):
             return self._states[batch.event]
+        if not can_pack(self.model):
+            raise InputError(
+                f"pref_reference: {type(self.model).__name__} cannot read the whole histories that this model is "
+                "trained on. Set batching to prefix, or take a reference of the same backbone."
+            )
         found = hidden_states(self.model, batch)
         if self._known is None:
             self._states = found.new_zeros((n_events, found.shape[1]))
@@ -56,4 +61,4 @@ class ReferencePolicy:
     @torch.no_grad()
     def scores(self, hidden: Tensor, columns: Tensor) -> Tensor:
         """(B, K) scores of some columns; only differences within a row mean anything to the objectives."""
-        return item_scores(hidden, self._encoder.item_table(self.model), columns)
+        return item_scores(hidden, self.model.item_table(), columns)

@@ -29,7 +29,9 @@ def save_checkpoint(path: Path, model: nn.Module, about: dict[str, Any]) -> None
     """
     aside = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"state_dict": model.state_dict(), "other_parameter": model.other_parameter(), "about": about}
+    # Where RecBole names a layer here, its weights are in the state dict as well.
+    others = {key: value for key, value in model.other_parameter().items() if not isinstance(value, nn.Module)}
+    content = {"state_dict": model.state_dict(), "other_parameter": others, "about": about}
     with open(aside, "wb") as file:
         torch.save(content, file)
         file.flush()

@@ -8,7 +8,8 @@ import torch
 from recbole_lpo.config import Config
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.sequences import PackedSequences
-from recbole_lpo.model.packed import can_pack, hidden_states, packed_loss
+from recbole_lpo.model.backbones import BACKBONES
+from recbole_lpo.model.packed import POSITIONWISE, can_pack, hidden_states, packed_loss
 from tests.conftest import REAL_DATA, SMALL
 
 
@@ -70,7 +71,10 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone(toy):
     assert order[0] != order[3]
 
 
-@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "LPOSASRec", "LPOGRU4Rec"])
+POSITIONWISE_NAMES = [base.__name__ for base in POSITIONWISE]
+
+
+@pytest.mark.parametrize("name", [*POSITIONWISE_NAMES, *(f"LPO{name}" for name in POSITIONWISE_NAMES)])
 def test_packed_states_are_the_states_of_the_prefixes(name, toy):
     config, train, model = built(name, toy)
     assert can_pack(model)
@@ -97,5 +101,7 @@ def test_on_amazon_beauty_the_mean_loss_of_packed_rows_is_that_of_recboles_rows(
     assert packed_mean == pytest.approx(prefix_mean, abs=1e-5)
 
 
-def test_caser_is_not_packed(toy):
-    assert not can_pack(built("LPOCaser", toy)[2])
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name not in POSITIONWISE_NAMES])
+def test_a_backbone_that_reads_a_whole_row_at_once_is_not_packed(backbone, toy):
+    assert not can_pack(built(backbone, toy)[2])
+    assert not can_pack(built(f"LPO{backbone}", toy)[2])
