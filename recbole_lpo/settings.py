@@ -22,6 +22,7 @@ PREFIXES = (
     "tail_reweight",
     "eval_mask_",
     "eval_logit_",
+    "likelihood_",
     "lr_",
     "warmup_",
     "run_dir",
@@ -99,6 +100,29 @@ class LossSettings(_Validated):
 
 
 @dataclass(frozen=True)
+class LikelihoodSettings(_Validated):
+    """What the likelihood objectives change in the cross-entropy; each reads its own."""
+
+    likelihood_adjust_strength: float = _setting(1.0, float, "share of the log prior added to the scores", low=0)
+    likelihood_gamma: float = _setting(2.0, float, "how much the focal loss passes over likely targets", low=0)
+    likelihood_beta: float = _setting(0.99, float, "class-balanced: 1 / (1 - beta) is a large count", low=0, below=1)
+    likelihood_ips_power: float = _setting(0.5, float, "exponent of the popularity in the propensity", low=0)
+    likelihood_ips_clip: float = _setting(10.0, float, "largest weight, the most popular item's being 1", low=1)
+    likelihood_num_sampled: int = _setting(256, int, "negatives of each target, drawn with repetition", low=1)
+    likelihood_negatives: str = _setting(
+        "uniform", str, "how negatives are drawn from the catalogue", choices=("uniform", "popularity")
+    )
+    likelihood_log_q: bool = _setting(True, bool, "sampled softmax: correct for how likely each item is drawn")
+    likelihood_calibration: float = _setting(0.75, float, "gBCE: overconfidence taken back", low=0, high=1)
+    likelihood_form: str = _setting(
+        "normalised", str, "R2Rec's weights: summing to 1, or as released", choices=("normalised", "published_code")
+    )
+    likelihood_reembed_epoch: int | None = _setting(
+        None, int, "R2Rec: before this epoch, from 0, the vectors of tail items are drawn anew", low=0
+    )
+
+
+@dataclass(frozen=True)
 class SplitSettings(_Validated):
     """Which items are head and which are tail."""
 
@@ -133,8 +157,8 @@ class RunSettings(_Validated):
     dataset_counts: dict | None = _setting(None, dict, "users, items and interactions that the data must have")
 
 
-GROUPS = (LossSettings, SplitSettings, RunSettings)
-LOSS_KEYS = frozenset(spec.name for spec in fields(LossSettings))
+GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings)
+LOSS_KEYS = frozenset(spec.name for group in (LossSettings, LikelihoodSettings) for spec in fields(group))
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 
 

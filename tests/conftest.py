@@ -57,5 +57,5 @@ SMALL = {
     "hidden_size": 16, "inner_size": 32, "embedding_size": 16, "n_layers": 2, "n_heads": 2, "train_batch_size": 64,
     "eval_batch_size": 64, "epochs": 2, "MAX_ITEM_LIST_LENGTH": 8, "topk": [3, 5], "valid_metric": "NDCG@5",
     "metrics": ["Hit", "NDCG", "MRR", "TailHit", "TailNDCG", "HeadHit", "HeadNDCG", "Coverage", "TailShare"],
-    "show_progress": False, "pref_num_rejected": 4,
+    "show_progress": False, "pref_num_rejected": 4, "likelihood_num_sampled": 8,
 }  # fmt: skip

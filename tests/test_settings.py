@@ -11,9 +11,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recbole_lpo.config_checks import known_keys
+from recbole_lpo.core.objectives import LIKELIHOODS
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import PROPERTIES, read_yaml
-from recbole_lpo.settings import GROUPS, KEYS, LossSettings, RunSettings, SplitSettings, check_own_keys
+from recbole_lpo.settings import (
+    GROUPS,
+    KEYS,
+    LikelihoodSettings,
+    LossSettings,
+    RunSettings,
+    SplitSettings,
+    check_own_keys,
+)
 
 # key: (values out of range, what the message must allow)
 OUT_OF_RANGE = {
@@ -28,6 +37,14 @@ OUT_OF_RANGE = {
     "pref_label_smoothing": ((-0.1, 0.5, 1), ">= 0 and < 0.5"),
     "pref_dynamic_margin": ((-0.1,), ">= 0"),
     "pref_dynamic_scale": ((-0.1, 1), ">= 0 and < 1"),
+    "likelihood_adjust_strength": ((-0.1,), ">= 0"),
+    "likelihood_gamma": ((-0.1,), ">= 0"),
+    "likelihood_beta": ((-0.1, 1), ">= 0 and < 1"),
+    "likelihood_ips_power": ((-0.1,), ">= 0"),
+    "likelihood_ips_clip": ((0.9, 0), ">= 1"),
+    "likelihood_num_sampled": ((0, -1), ">= 1"),
+    "likelihood_calibration": ((-0.1, 1.1), ">= 0 and <= 1"),
+    "likelihood_reembed_epoch": ((-1,), ">= 0"),
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
     "eval_logit_adjust": ((-0.1,), ">= 0"),
@@ -46,6 +63,14 @@ AT_THE_EDGE = {
     "pref_label_smoothing": (0, 0.499),
     "pref_dynamic_margin": (0,),
     "pref_dynamic_scale": (0, 0.999),
+    "likelihood_adjust_strength": (0,),
+    "likelihood_gamma": (0,),
+    "likelihood_beta": (0, 0.9999),
+    "likelihood_ips_power": (0,),
+    "likelihood_ips_clip": (1,),
+    "likelihood_num_sampled": (1,),
+    "likelihood_calibration": (0, 1),
+    "likelihood_reembed_epoch": (0,),
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
     "eval_logit_adjust": (0,),
@@ -58,6 +83,8 @@ CHOICES = {
     "pref_negatives": ("head_gumbel", "head_random", "head_top_k", "uniform", "popularity"),
     "pref_dynamic_base": ("dmpo", "sdpo"),
     "pref_sample_space": ("prob", "log_prob"),
+    "likelihood_negatives": ("uniform", "popularity"),
+    "likelihood_form": ("normalised", "published_code"),
     "tail_split_rule": ("item_share", "interaction_share", "count_threshold"),
     "tail_split_tie_break": ("token", "id"),
     "tail_split_counts": ("train", "augmented"),
@@ -66,12 +93,15 @@ CHOICES = {
 }
 FLAGS = (
     "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",
-    "tail_reweight", "eval_mask_history",
+    "tail_reweight", "eval_mask_history", "likelihood_log_q",
 )  # fmt: skip
-MAY_BE_NONE = {"tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference"}
+MAY_BE_NONE = {
+    "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
+    "likelihood_reembed_epoch",
+}  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
-WHOLE_NUMBERS = ("pref_num_rejected", "batching_window_step")
+WHOLE_NUMBERS = ("pref_num_rejected", "batching_window_step", "likelihood_num_sampled", "likelihood_reembed_epoch")
 TEXTS = ("run_dir", "preset", "pref_reference")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
@@ -208,7 +238,11 @@ def test_a_key_of_ours_with_one_letter_wrong_is_refused_with_the_nearest(key, pl
     place %= len(key)
     typo = key[:place] + letter + key[place + 1 :]
     assume(typo not in KEYS)
-    assume(typo.startswith(("pref_", "tail_split_", "tail_alpha", "tail_reweight", "eval_mask_", "lr_", "warmup_")))
+    assume(
+        typo.startswith(
+            ("pref_", "tail_split_", "tail_alpha", "tail_reweight", "eval_mask_", "lr_", "warmup_", "likelihood_")
+        )
+    )
     with pytest.raises(InputError, match=f"^{typo}: there is no such setting. Did you mean ") as caught:
         check_own_keys({typo: 1})
     assert re.search(r"'(\w+)'", str(caught.value))[1] in KEYS
@@ -289,6 +323,13 @@ def test_the_settings_file_of_lpo_has_the_defaults_of_the_code():
     content = read_yaml(PROPERTIES / "objective" / "lpo.yaml")
     assert content == {key: value for key, value in defaults(LossSettings).items() if key in content}
     assert {"pref_weight", "pref_tau", "pref_score", "pref_num_rejected", "tail_alpha"} <= set(content)
+
+
+def test_the_settings_files_of_likelihood_objectives_have_the_defaults_of_the_code():
+    found = {}
+    for objective in LIKELIHOODS:
+        found |= read_yaml(PROPERTIES / "objective" / f"{objective}.yaml")
+    assert {key: value for key, value in found.items() if key.startswith("likelihood_")} == defaults(LikelihoodSettings)
 
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():

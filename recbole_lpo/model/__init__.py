@@ -1,4 +1,4 @@
-"""Models named `<Objective><Backbone>`: RecBole's backbone classes with a preference loss.
+"""Models named `<Objective><Backbone>`: RecBole's backbone classes with a loss of ours.
 
 A name is made into a class when it is first asked for, and only once: `recbole_lpo.model.LPOSASRec` is a subclass of
 RecBole's SASRec, found again by pickle under this very name.
@@ -6,7 +6,9 @@ RecBole's SASRec, found again by pickle under this very name.
 
 from __future__ import annotations
 
+from recbole_lpo.core.objectives import LIKELIHOODS
 from recbole_lpo.model.backbones import BACKBONES, NO_BACKBONES
+from recbole_lpo.model.likelihood import LikelihoodMixin
 from recbole_lpo.model.preference import PreferenceMixin
 
 # What stands in front of a backbone's name, and the objective that it means.
@@ -22,6 +24,16 @@ OBJECTIVE_NAMES = {
     "IPO": "ipo",
     "MPPO": "mppo",
     "BPR": "bpr",
+    "CE": "ce",
+    "WeightedCE": "weighted_ce",
+    "R2Rec": "r2rec",
+    "LogitAdjustedCE": "logit_adjusted_ce",
+    "BalancedSoftmax": "balanced_softmax",
+    "Focal": "focal",
+    "ClassBalanced": "class_balanced",
+    "IPS": "ips",
+    "GBCE": "gbce",
+    "SampledSoftmax": "sampled_softmax",
 }
 
 
@@ -65,6 +77,7 @@ def __getattr__(name: str) -> type:
     base, encoder = BACKBONES[backbone]
     summary = f"RecBole's {backbone} trained with the objective `{objective}`; its scores are those of {backbone}."
     body = {"__module__": __name__, "__doc__": summary, "objective": objective}
-    model_class = type(name, (PreferenceMixin, encoder, base), body)
+    mixin = LikelihoodMixin if objective in LIKELIHOODS else PreferenceMixin
+    model_class = type(name, (mixin, encoder, base), body)
     globals()[name] = model_class
     return model_class

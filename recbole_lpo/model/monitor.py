@@ -12,7 +12,9 @@ PARTS = ("ce", "pref", "prob", "grad_ce", "grad_pref")
 class LossMonitor:
     """Sums over an epoch, by the group of the target; no device sync until `pop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_preferences: bool = True) -> None:
+        """of_preferences: whether the loss has a preference term."""
+        self._of_preferences = of_preferences
         self._sums: Tensor | None = None
 
     def add(self, is_tail: Tensor, **parts: Tensor) -> None:
@@ -26,8 +28,9 @@ class LossMonitor:
     def pop(self) -> dict[str, float]:
         """Means of the rows since the last call, and a fresh start.
 
-        Keys: `<group>/n`, and where the group has rows `<group>/ce`, `/pref` (nats), `/prob` (of the target),
-        `/pref_gradient_share`: of the pull on the target's own score, the share that the weighted preference term has.
+        Keys: `<group>/n`, and where the group has rows `<group>/ce` (nats), `/prob` (of the target); of a preference
+        model also `/pref` (nats) and `/pref_gradient_share`: of the pull on the target's own score, the share that the
+        weighted preference term has.
         """
         if self._sums is None:
             return {}
@@ -37,7 +40,9 @@ class LossMonitor:
             n, ce, pref, prob, grad_ce, grad_pref = (row[column] for row in table)
             found[f"{group}/n"] = n
             if n:
-                found |= {f"{group}/ce": ce / n, f"{group}/pref": pref / n, f"{group}/prob": prob / n}
-                pull = grad_ce + grad_pref
-                found[f"{group}/pref_gradient_share"] = grad_pref / pull if pull else 0.0
+                found |= {f"{group}/ce": ce / n, f"{group}/prob": prob / n}
+                if self._of_preferences:
+                    pull = grad_ce + grad_pref
+                    found[f"{group}/pref"] = pref / n
+                    found[f"{group}/pref_gradient_share"] = grad_pref / pull if pull else 0.0
         return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
+from recbole_lpo.core.weighting import tail_weights
 from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
@@ -41,6 +41,15 @@ class ObjectiveMixin:
         self.register_buffer("head_ids", head_ids, persistent=False)
         self.register_buffer("position_in_head", position_in_head, persistent=False)
         self.loss_monitor = LossMonitor()
+        # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
+        self._rival_seed = config["seed"]
+        self._rival_streams: dict[torch.device, torch.Generator] = {}
+
+    def rival_stream(self, device: torch.device) -> torch.Generator:
+        """The random stream of what the objective draws, seeded by `seed` alone."""
+        if device not in self._rival_streams:
+            self._rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
+        return self._rival_streams[device]
 
     def calculate_loss(self, interaction) -> Tensor:
         """The complete training loss of a batch of RecBole's prefix rows, a scalar."""
@@ -81,6 +90,9 @@ class ObjectiveMixin:
         settings = self.loss_settings
         if not settings.tail_reweight:
             return rows.mean()
-        weigh = published_code_tail_weights if settings.pref_form == "published_code" else tail_weights
-        weights = weigh(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
+        weights = self.row_weights(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
         return (weights * rows).sum()
+
+    def row_weights(self, is_tail: Tensor, **alphas: float) -> Tensor:
+        """How much each row counts where `tail_reweight` is on, (B,); is_tail (B,), alphas as in `core.weighting`."""
+        return tail_weights(is_tail, **alphas)

@@ -6,7 +6,7 @@ from typing import Any
 
 from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.errors import InputError
-from recbole_lpo.settings import LossSettings
+from recbole_lpo.settings import LikelihoodSettings, LossSettings
 
 _HYPER = {
     "lpo": {"tau": "pref_tau", "score": "pref_score", "form": "pref_form"},
@@ -25,11 +25,22 @@ _HYPER = {
     "ipo": {"beta": "pref_beta"},
     "mppo": {},
     "bpr": {},
+    "ce": {},
+    "weighted_ce": {},
+    "r2rec": {},
+    "logit_adjusted_ce": {"strength": "likelihood_adjust_strength"},
+    "balanced_softmax": {},
+    "focal": {"gamma": "likelihood_gamma"},
+    "class_balanced": {"beta": "likelihood_beta"},
+    "ips": {"power": "likelihood_ips_power", "clip": "likelihood_ips_clip"},
+    # What these two need beside depends on the catalogue and on the draw: `model.likelihood`.
+    "gbce": {},
+    "sampled_softmax": {},
 }
 
 
-def hyper_of(objective: str, settings: LossSettings) -> dict[str, Any]:
-    """The keyword arguments of an objective's function."""
+def hyper_of(objective: str, settings: LossSettings | LikelihoodSettings) -> dict[str, Any]:
+    """The keyword arguments of an objective's function, from the settings of its kind."""
     return {name: getattr(settings, key) for name, key in _HYPER[objective].items()}
 
 
@@ -37,8 +48,8 @@ def check_combination(model: str, objective: str, settings: LossSettings) -> Non
     """Raise InputError for settings that the objective cannot work with."""
     if settings.pref_straight_through and objective != "lpo":
         raise InputError(
-            f"pref_straight_through = True: {model} counts each rival once; only LPO takes the weights that a gradient "
-            "through the draw needs. Set it to False."
+            f"pref_straight_through = True: {model} does not take the weights that a gradient through the draw needs; "
+            "only LPO does. Set it to False."
         )
     if settings.pref_reference is not None and objective not in NEEDS_REFERENCE:
         raise InputError(

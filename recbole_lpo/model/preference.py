@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
 from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
+from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.objective import ObjectiveMixin
@@ -30,9 +31,6 @@ class PreferenceMixin(ObjectiveMixin):
         check_combination(type(self).__name__, self.objective, self.loss_settings)
         self._check_rivals()
         self.register_buffer("draw_weight", self._draw_weight(), persistent=False)
-        # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
-        self._rival_seed = config["seed"]
-        self._rival_streams: dict[torch.device, torch.Generator] = {}
         # In a list, so that torch does not take the reference for a part of this model.
         self._reference: list[ReferencePolicy] = []
         if self.needs_reference and self.loss_settings.pref_reference is not None:
@@ -60,12 +58,6 @@ class PreferenceMixin(ObjectiveMixin):
             )
         return self._reference[0].to(self.head_ids.device)
 
-    def rival_stream(self, device: torch.device) -> torch.Generator:
-        """The random stream of the rivals, seeded by `seed` alone."""
-        if device not in self._rival_streams:
-            self._rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
-        return self._rival_streams[device]
-
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
         settings, table = self.loss_settings, self.item_table()
         nll = target_nll(hidden, table, target)
@@ -79,6 +71,10 @@ class PreferenceMixin(ObjectiveMixin):
             barred = torch.cat([barred, known_items()], dim=1)
         preference = self._preference(hidden, table, target, nll, is_tail, barred, reference_states)
         return rows + settings.pref_weight * preference
+
+    def row_weights(self, is_tail: Tensor, **alphas: float) -> Tensor:
+        weigh = published_code_tail_weights if self.loss_settings.pref_form == "published_code" else tail_weights
+        return weigh(is_tail, **alphas)
 
     def _preference(self, hidden, table, target, nll, is_tail, barred, reference_states) -> Tensor:
         """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""

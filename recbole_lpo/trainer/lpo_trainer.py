@@ -15,6 +15,7 @@ from recbole_lpo.data.sequences import PackedSequences
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import can_pack, packed_loss
 from recbole_lpo.trainer.evaluation import TailEvaluation
+from recbole_lpo.trainer.moments import forget_moments
 from recbole_lpo.trainer.schedule import attach_schedule
 
 
@@ -92,7 +93,14 @@ class LoopPolicy:
         return self.best_valid_score, self.best_valid_result
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        """RecBole's epoch, or one over whole histories where the model allows it (`batching`)."""
+        """RecBole's epoch, or one over whole histories where the model allows it (`batching`).
+
+        Before it, `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has
+        overwritten, as (parameter, row numbers), or None.
+        """
+        if hasattr(self.model, "start_epoch"):
+            for weight, rows in self.model.start_epoch(epoch_idx) or ():
+                forget_moments(self.optimizer, weight, rows)
         if self._packed is None:
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
@@ -201,10 +209,9 @@ def _epoch_line(record: dict[str, Any], valid_metric: str) -> str:
     parts = [f"epoch {record['epoch']:3d}", f"{record['seconds']:6.1f} s", f"loss {record['train_loss']:.4f}"]
     for group in ("head", "tail"):
         if f"{group}/ce" in record:
-            parts.append(
-                f"{group} ce {record[f'{group}/ce']:.3f} p {record[f'{group}/prob']:.4f}"
-                + (f" pref {record[f'{group}/pref']:.3f} share {record[f'{group}/pref_gradient_share']:.3f}")
-            )
+            parts.append(f"{group} ce {record[f'{group}/ce']:.3f} p {record[f'{group}/prob']:.4f}")
+        if f"{group}/pref" in record:
+            parts.append(f"pref {record[f'{group}/pref']:.3f} share {record[f'{group}/pref_gradient_share']:.3f}")
     score = record.get(f"valid/{valid_metric}")
     if score is not None:
         tail = record.get(f"valid/tail{valid_metric}", math.nan)

@@ -10,13 +10,14 @@ import torch
 
 import recbole_lpo
 from recbole_lpo.config import Config
-from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
+from recbole_lpo.core.objectives import LIKELIHOODS, NEEDS_REFERENCE, OBJECTIVES
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import MODEL_NAMES, OBJECTIVE_NAMES, parts_of
+from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.objective_settings import hyper_of
 from recbole_lpo.properties_files import PROPERTIES, read_property
-from recbole_lpo.settings import KEYS, LossSettings
+from recbole_lpo.settings import KEYS, LikelihoodSettings, LossSettings
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from tests.conftest import SMALL, toy_rows, write_atomic, write_toy
 
@@ -61,7 +62,7 @@ def with_reference(name, trained, **changes):
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_an_epoch_moves_every_parameter(name, trained):
-    model, _, train, config = built(name, with_reference(name, trained, epochs=1))
+    model, _, train, config = built(name, with_reference(name, trained, epochs=2))
     before = copy.deepcopy(model.state_dict())
     LPOTrainer(config, model).fit(train, verbose=False, saved=False)
     after = model.state_dict()
@@ -77,16 +78,31 @@ def test_the_settings_of_an_objective_are_arguments_of_its_function(objective):
     assert set(hyper_of(objective, LossSettings())) <= set(arguments)
 
 
+@pytest.mark.parametrize("objective", LIKELIHOODS)
+def test_the_settings_of_a_likelihood_are_arguments_of_the_part_that_it_changes(objective):
+    taken = [inspect.signature(part).parameters for part in vars(LIKELIHOODS[objective]).values() if part is not None]
+    assert set(hyper_of(objective, LikelihoodSettings())) <= {name for arguments in taken for name in arguments}
+
+
 def test_every_objective_has_a_name_for_its_models_and_a_settings_file():
-    assert set(OBJECTIVE_NAMES.values()) == set(OBJECTIVES)
-    assert {path.stem for path in (PROPERTIES / "objective").glob("*.yaml")} == set(OBJECTIVES)
+    assert sorted(OBJECTIVE_NAMES.values()) == sorted([*OBJECTIVES, *LIKELIHOODS])
+    assert {path.stem for path in (PROPERTIES / "objective").glob("*.yaml")} == {*OBJECTIVES, *LIKELIHOODS}
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_name_means_one_objective_and_one_backbone():
+    # RecBole finds a model's module by its name in lower case.
+    assert len({name.lower() for name in MODEL_NAMES}) == len(OBJECTIVE_NAMES) * len(BACKBONES)
+    for prefix, objective in OBJECTIVE_NAMES.items():
+        for backbone in BACKBONES:
+            assert parts_of(prefix + backbone) == (objective, backbone)
+
+
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *LIKELIHOODS])
 def test_a_settings_file_holds_our_settings_only_and_they_are_valid(objective):
     found = read_property("objective", objective)
     assert set(found) <= set(KEYS)
-    LossSettings(**found)
+    for group in (LossSettings, LikelihoodSettings):
+        group.from_config(found)
 
 
 @pytest.mark.parametrize("name", ["DPOSASRec", "SDPOCaser", "IPOGRU4Rec"])
