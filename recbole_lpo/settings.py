@@ -68,8 +68,9 @@ class LossSettings(_Validated):
         "head_gumbel",
         str,
         "where rivals come from",
-        choices=("head_gumbel", "head_random", "head_top_k", "uniform", "popularity"),
+        choices=("head_gumbel", "head_random", "head_top_k", "uniform", "popularity", "in_batch", "self_play"),
     )
+    pref_self_play_top: int = _setting(50, int, "best items of the previous epoch that rivals are drawn from", low=1)
     pref_sample_space: str = _setting("prob", str, "what the Gumbel noise is added to", choices=SCORES)
     pref_gumbel_scale: float = _setting(1.0, float, "scale of the Gumbel noise", low=0)
     pref_straight_through: bool = _setting(False, bool, "gradient through the choice of rivals")
@@ -96,6 +97,12 @@ class LossSettings(_Validated):
             raise InputError(
                 f"pref_straight_through = True with pref_negatives = {self.pref_negatives}: the gradient goes through "
                 "the Gumbel draw. Set pref_negatives to head_gumbel, or pref_straight_through to False."
+            )
+        if self.pref_negatives == "self_play" and self.pref_num_rejected > self.pref_self_play_top:
+            raise InputError(
+                f"pref_num_rejected = {self.pref_num_rejected} with pref_negatives = self_play: rivals come from the "
+                f"{self.pref_self_play_top} best items of the previous epoch. Allowed: 1 to {self.pref_self_play_top}; "
+                "or raise pref_self_play_top."
             )
 
 

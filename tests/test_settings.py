@@ -30,6 +30,7 @@ OUT_OF_RANGE = {
     "pref_weight": ((-0.1, -3), ">= 0"),
     "pref_tau": ((0, 0.0, -1.0), "> 0"),
     "pref_num_rejected": ((0, -1), ">= 1"),
+    "pref_self_play_top": ((0, -1), ">= 1"),
     "pref_gumbel_scale": ((-1e-9,), ">= 0"),
     "pref_straight_through_temperature": ((0.0, -2), "> 0"),
     "pref_beta": ((0, -0.5), "> 0"),
@@ -56,6 +57,7 @@ AT_THE_EDGE = {
     "pref_weight": (0,),
     "pref_tau": (1e-9,),
     "pref_num_rejected": (1,),
+    "pref_self_play_top": (1,),
     "pref_gumbel_scale": (0,),
     "pref_straight_through_temperature": (1e-9,),
     "pref_beta": (1e-9,),
@@ -80,7 +82,15 @@ AT_THE_EDGE = {
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
     "pref_form": ("paper", "published_code"),
-    "pref_negatives": ("head_gumbel", "head_random", "head_top_k", "uniform", "popularity"),
+    "pref_negatives": (
+        "head_gumbel",
+        "head_random",
+        "head_top_k",
+        "uniform",
+        "popularity",
+        "in_batch",
+        "self_play",
+    ),
     "pref_dynamic_base": ("dmpo", "sdpo"),
     "pref_sample_space": ("prob", "log_prob"),
     "likelihood_negatives": ("uniform", "popularity"),
@@ -101,7 +111,10 @@ MAY_BE_NONE = {
 }  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
-WHOLE_NUMBERS = ("pref_num_rejected", "batching_window_step", "likelihood_num_sampled", "likelihood_reembed_epoch")
+WHOLE_NUMBERS = (
+    "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
+    "likelihood_reembed_epoch",
+)  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
@@ -267,7 +280,13 @@ def test_with_both_weights_zero_nothing_would_be_learned_so_it_is_refused():
         LossSettings(ce_weight=0, pref_weight=0)
 
 
-@pytest.mark.parametrize("negatives", ["head_random", "head_top_k"])
+def test_more_rivals_than_self_play_lists_are_refused_with_both_settings():
+    with pytest.raises(InputError, match=r"pref_num_rejected = 6 .*Allowed: 1 to 5; or raise pref_self_play_top"):
+        LossSettings(pref_negatives="self_play", pref_num_rejected=6, pref_self_play_top=5)
+    assert LossSettings(pref_negatives="self_play", pref_num_rejected=5, pref_self_play_top=5).pref_num_rejected == 5
+
+
+@pytest.mark.parametrize("negatives", ["head_random", "head_top_k", "in_batch", "self_play"])
 def test_a_gradient_through_the_draw_needs_the_gumbel_draw(negatives):
     with pytest.raises(InputError, match=f"pref_straight_through = True with pref_negatives = {negatives}"):
         LossSettings(pref_straight_through=True, pref_negatives=negatives)

@@ -1,4 +1,4 @@
-"""Drawing items with fixed weights, the same for every row: uniform or by popularity."""
+"""Drawing columns with weights that are the same for every row: uniform, by popularity, by targets of a batch."""
 
 from __future__ import annotations
 
@@ -6,57 +6,70 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.core.sampling import gumbel_top_k
+from recbole_lpo.core.streamed_sampling import completed, draws_at_once, first_distinct, n_candidates
 
 
-def weighted_draw(weight: Tensor, k: int, *, exclude: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def cumulative_weight(weight: Tensor) -> Tensor:
+    """Running sums of weights, as `weighted_draw` takes them: computed and checked once, not at every draw.
+
+    weight (N,) finite and >= 0; 0 marks a column that is never drawn. Returns (N,) float64: in float32 the running sum
+    of a million weights cannot tell neighbours apart.
+    """
+    if weight.ndim != 1 or not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise ValueError(f"weight must be one-dimensional, finite and >= 0, got shape {tuple(weight.shape)}.")
+    return torch.cumsum(weight.double(), 0)
+
+
+def weighted_draw(cumulative: Tensor, k: int, *, exclude: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """K columns of each row without replacement, one after another with probability in proportion to their weights.
 
     The ordered draw follows Plackett-Luce, as `gumbel_top_k` on log weights does, but costs K and not N random numbers
     a row: columns are drawn with replacement, and repeated or excluded ones are passed over. What a row still lacks
-    then is drawn exactly among the columns that are left.
+    then is drawn exactly among the columns that are left, in blocks of rows.
 
-    weight     (N,) >= 0; 0 marks a column that is never drawn
-    k          >= 1
-    exclude    (B, E) column numbers that a row must not draw; negative: none
-    generator  the random stream, on the device of `weight`
-    returns    (B, k) int64 column numbers in the order drawn, -1 where fewer than k columns remain
+    cumulative  (N,) from `cumulative_weight`
+    k           >= 1
+    exclude     (B, E) column numbers that a row must not draw; negative: none
+    generator   the random stream, on the device of `cumulative`
+    returns     (B, k) int64 column numbers in the order drawn, -1 where fewer than k columns remain
+
+    On another device than the CPU small draws are made from noise for every column, which never waits for the device
+    (`draws_at_once`); larger ones wait for it once.
     """
     if k < 1:
         raise ValueError(f"k = {k}: at least one column must be drawn.")
-    if weight.ndim != 1 or not bool((weight >= 0).all()):
-        raise ValueError(f"weight must be one-dimensional and >= 0, got shape {tuple(weight.shape)}.")
-    candidates = _with_replacement(weight, (len(exclude), 2 * k + 8), generator)
-    # A candidate of weight 0 comes up only where no column has any weight, or by rounding at the very end.
-    fresh = ~_among(candidates, exclude) & ~_seen_before(candidates) & (weight[candidates] > 0)
-    # Fresh ones first, each kind in the order drawn.
-    order = torch.argsort((~fresh).to(torch.uint8), dim=1, stable=True)[:, :k]
-    drawn = candidates.gather(1, order).masked_fill(~fresh.gather(1, order), -1)
-    lacking = (drawn < 0).any(dim=1)
-    if bool(lacking.any()):
-        drawn[lacking] = _fill(drawn[lacking], weight, exclude[lacking], generator)
-    return drawn
+    shape = (len(exclude), len(cumulative))
+
+    def log_weight(rows: Tensor | slice) -> Tensor:
+        weight = torch.diff(cumulative, prepend=cumulative.new_zeros(1))
+        return weight.log().float().expand(len(exclude[rows]), -1)
+
+    if cumulative.device.type != "cpu" and draws_at_once(shape, k, cumulative.device):
+        return gumbel_top_k(log_weight(slice(None)), k, exclude=exclude, generator=generator)
+    drawn = first_distinct(_with_replacement(cumulative, (len(exclude), n_candidates(k)), generator), k, exclude)
+    return completed(drawn, log_weight, shape, exclude=exclude, generator=generator)
 
 
-def _with_replacement(weight: Tensor, shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    # float64: in float32 the running sum of a million weights cannot tell neighbours apart.
-    cumulative = torch.cumsum(weight.double(), 0)
-    point = torch.rand(shape, dtype=torch.float64, generator=generator, device=weight.device) * cumulative[-1]
-    return torch.searchsorted(cumulative, point, right=True).clamp_(max=len(weight) - 1)
+def batch_draw(target: Tensor, k: int, *, exclude: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """K different items for each row from the targets of its batch; an item that is the target of n rows counts n-fold.
+
+    target (B,) item numbers > 0; exclude (B, E) item numbers that a row must not draw (0 or less: none), its own target
+    among them. Returns (B, k) item numbers in the order drawn, -1 where the batch holds fewer.
+    """
+    items = target.sort().values
+    first, end = torch.searchsorted(items, items), torch.searchsorted(items, items, right=True)
+    # All rows of an item in the place of its first one: no shape depends on how many different items there are.
+    weight = torch.where(first == torch.arange(len(items), device=items.device), end - first, 0)
+    place = torch.searchsorted(items, exclude).clamp_(max=len(items) - 1)
+    barred = torch.where(items[place] == exclude, place, -1)
+    drawn = weighted_draw(torch.cumsum(weight.double(), 0), k, exclude=barred, generator=generator)
+    return torch.where(drawn < 0, -1, items[drawn.clamp(min=0)])
 
 
-def _among(candidates: Tensor, exclude: Tensor) -> Tensor:
-    return (candidates[:, :, None] == exclude[:, None, :]).any(dim=2)
-
-
-def _seen_before(candidates: Tensor) -> Tensor:
-    same = candidates[:, :, None] == candidates[:, None, :]
-    return torch.tril(same, diagonal=-1).any(dim=2)
-
-
-def _fill(drawn: Tensor, weight: Tensor, exclude: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The rows with their missing columns (-1, all at the end) drawn from what they have neither drawn nor excluded."""
-    scores = weight.double().log().float().expand(len(drawn), -1)
-    more = gumbel_top_k(scores, drawn.shape[1], exclude=torch.cat([exclude, drawn], dim=1), generator=generator)
-    have = (drawn >= 0).sum(dim=1, keepdim=True)
-    nth = torch.arange(drawn.shape[1], device=drawn.device) - have
-    return torch.where(nth >= 0, more.gather(1, nth.clamp(min=0)), drawn)
+def _with_replacement(cumulative: Tensor, shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    """Columns by their weights; -1 where no column has any."""
+    point = torch.rand(shape, dtype=torch.float64, generator=generator, device=cumulative.device) * cumulative[-1]
+    # Below the total, even by rounding, so that it falls on a column of some weight.
+    below = torch.minimum(point, torch.nextafter(cumulative[-1], cumulative.new_zeros(())))
+    found = torch.searchsorted(cumulative, below, right=True)
+    return torch.where(found == len(cumulative), -1, found)

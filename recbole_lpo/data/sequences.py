@@ -24,7 +24,7 @@ class PackedBatch:
     row       (T,) int64 the history of each target
     position  (T,) int64 the position in it from which the target is predicted; what stands at or before it is known
     target    (T,) int64
-    event     (T,) int64 which training interaction each target is, 0 to `PackedSequences.n_events` - 1
+    event     (T,) int64 which training interaction each target is, 0 to `PackedSequences.n_events` - 1; on the CPU
     """
 
     items: Tensor
@@ -95,14 +95,14 @@ class PackedSequences:
         row = torch.repeat_interleave(torch.arange(len(rows)), n_targets)
         nth = torch.arange(len(row)) - torch.repeat_interleave(torch.cumsum(n_targets, 0) - n_targets, n_targets)
         position = (length - n_targets)[row] + nth
-        event = (start[row] + position + 1).to(self._device)
+        event = start[row] + position + 1
         to = self._device
         return PackedBatch(
             items=self._flat[cells.to(to)].masked_fill(~known.to(to), PAD_ID),
             length=length.to(to),
             row=row.to(to),
             position=position.to(to),
-            target=self._flat[event],
+            target=self._flat[event.to(to)],
             event=event,
         )
 

@@ -11,6 +11,7 @@ from recbole_lpo.core.weighting import tail_weights
 from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
+from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.settings import LossSettings, SplitSettings
 
 
@@ -61,7 +62,7 @@ class ObjectiveMixin:
             hidden,
             target,
             known_items=lambda: interaction[self.ITEM_SEQ][row],
-            reference_states=lambda: self.reference.training_states(interaction),
+            reference_states=lambda policy: policy.training_states(interaction),
         )
         return self.with_own_losses(loss, interaction, hidden)
 
@@ -71,12 +72,12 @@ class ObjectiveMixin:
         target: Tensor,
         *,
         known_items: Callable[[], Tensor],
-        reference_states: Callable[[], Tensor],
+        reference_states: Callable[[ReferencePolicy], Tensor],
     ) -> Tensor:
         """The training loss of some targets without the backbone's own losses, a scalar.
 
         hidden (B, D), target (B,); known_items gives (B, L) item numbers known before each target, 0 for none;
-        reference_states gives the hidden states of the reference policy, (B, D'). Both are asked for where needed only.
+        reference_states gives the hidden states of a frozen policy, (B, D'). Both are asked for where needed only.
         """
         is_tail = self.position_in_head[target] < 0
         rows = self.row_losses(hidden, target, is_tail, known_items, reference_states)

@@ -47,7 +47,7 @@ def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int) -> Tensor:
             hidden,
             batch.target,
             known_items=batch.known_items,
-            reference_states=lambda: model.reference.states(batch, n_events),
+            reference_states=lambda policy: policy.states(batch, n_events),
         )
     return target_nll(hidden, model.item_embedding.weight, batch.target).mean()
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
 from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
+from recbole_lpo.core.weighted_sampling import batch_draw, cumulative_weight, weighted_draw
 from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.objective import ObjectiveMixin
 from recbole_lpo.model.objective_settings import check_combination, hyper_of
 from recbole_lpo.model.reference import ReferencePolicy
-from recbole_lpo.model.rivals import Rivals, draw_from_catalogue, draw_rivals
-
-_FROM_CATALOGUE = ("uniform", "popularity")
+from recbole_lpo.model.rivals import Rivals, draw_from_best, draw_rivals, scored
 
 
 class PreferenceMixin(ObjectiveMixin):
@@ -29,10 +30,11 @@ class PreferenceMixin(ObjectiveMixin):
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
         check_combination(type(self).__name__, self.objective, self.loss_settings)
-        self._check_rivals()
-        self.register_buffer("draw_weight", self._draw_weight(), persistent=False)
+        self._check_rivals(config["train_batch_size"])
+        self.register_buffer("draw_weight", cumulative_weight(self._draw_weight()), persistent=False)
         # In a list, so that torch does not take the reference for a part of this model.
         self._reference: list[ReferencePolicy] = []
+        self._previous: list[ReferencePolicy] = []
         if self.needs_reference and self.loss_settings.pref_reference is not None:
             # Reading a run folder takes RecBole's Config, which takes the models.
             from recbole_lpo.reference_run import attach_reference
@@ -58,6 +60,30 @@ class PreferenceMixin(ObjectiveMixin):
             )
         return self._reference[0].to(self.head_ids.device)
 
+    def start_epoch(self, epoch: int) -> None:
+        """Called before every epoch: with `pref_negatives: self_play` the model as it is becomes its own opponent.
+
+        In the first epoch that is the model as it was made: random, or with the weights of the reference.
+        """
+        if self.loss_settings.pref_negatives != "self_play" or self.loss_settings.pref_weight == 0:
+            return
+        self._previous.clear()
+        # Without the reference, which may keep much, and without the gradients of the last step.
+        twin = copy.deepcopy(self, {id(self._reference): []})
+        twin.zero_grad()
+        self._previous.append(ReferencePolicy(twin, keep_states=False))
+
+    @property
+    def previous(self) -> ReferencePolicy:
+        """The model as it was when the epoch began. Raises InputError where no epoch has begun."""
+        if not self._previous:
+            raise InputError(
+                f"pref_negatives = self_play: {type(self).__name__} plays against what it was when the epoch began. "
+                "The trainers of recbole_lpo keep that (`recbole-lpo run`, RecBole's `run_recbole` and `get_trainer`); "
+                "in another training loop call model.start_epoch(epoch) before every epoch."
+            )
+        return self._previous[0].to(self.head_ids.device)
+
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
         settings, table = self.loss_settings, self.item_table()
         nll = target_nll(hidden, table, target)
@@ -82,12 +108,12 @@ class PreferenceMixin(ObjectiveMixin):
         own_and_pad = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
         score, pad_score = item_scores(hidden, table, own_and_pad).unbind(dim=1)
         log_sum = catalogue_log_sum(nll, score, None if settings.pref_pad_in_softmax else pad_score)
-        rivals = self._draw(hidden, table, log_sum, barred)
+        rivals = self._draw(hidden, table, log_sum, target, barred, reference_states)
         chosen, rejected = score - log_sum, rivals.score - log_sum[:, None]
         reference = (None, None)
         if self.needs_reference:
             columns = torch.cat([target[:, None], rivals.columns], dim=1)
-            scores = self.reference.scores(reference_states(), columns)
+            scores = self.reference.scores(reference_states(self.reference), columns)
             reference = (scores[:, 0], scores[:, 1:])
         hyper = hyper_of(self.objective, settings)
         if rivals.weight is not None:
@@ -108,12 +134,21 @@ class PreferenceMixin(ObjectiveMixin):
         )
         return loss
 
-    def _draw(self, hidden: Tensor, table: Tensor, log_sum: Tensor, barred: Tensor) -> Rivals:
+    def _draw(self, hidden, table, log_sum, target, barred, reference_states) -> Rivals:
         settings, stream = self.loss_settings, self.rival_stream(hidden.device)
-        if settings.pref_negatives in _FROM_CATALOGUE:
-            return draw_from_catalogue(hidden, table, self.draw_weight, barred, settings, stream)
-        in_head = self.position_in_head[barred]
-        return draw_rivals(hidden, table, log_sum, self.head_ids, in_head, settings, stream)
+        source, k = settings.pref_negatives, settings.pref_num_rejected
+        if source in ("uniform", "popularity"):
+            columns = weighted_draw(self.draw_weight, k, exclude=barred, generator=stream)
+        elif source == "in_batch":
+            columns = batch_draw(target, k, exclude=barred, generator=stream)
+        elif source == "self_play":
+            unranked = functional.pad(barred, (0, 1), value=PAD_ID)
+            states, items = reference_states(self.previous), self.previous.item_table()
+            columns = draw_from_best(states, items, unranked, settings, stream)
+        else:
+            in_head = self.position_in_head[barred]
+            return draw_rivals(hidden, table, log_sum, self.head_ids, in_head, settings, stream)
+        return scored(columns, hidden, table)
 
     def _draw_weight(self) -> Tensor:
         """(N,) how likely each item is as a rival where these come from the whole catalogue; 0 at the padding."""
@@ -124,24 +159,22 @@ class PreferenceMixin(ObjectiveMixin):
         weight[PAD_ID] = 0
         return weight
 
-    def _check_rivals(self) -> None:
+    def _check_rivals(self, batch_size: int) -> None:
         settings, split = self.loss_settings, self.head_tail_split
+        negatives, k = settings.pref_negatives, settings.pref_num_rejected
         if settings.pref_weight == 0:
             return
-        source, n_rivals = "head items", len(split.head_ids)
-        if settings.pref_negatives in _FROM_CATALOGUE:
-            source, n_rivals = "items of the catalogue", split.n_items
+        source, n_rivals, way_out = "items of the catalogue", split.n_items, "take more data"
+        if negatives == "in_batch":
+            source, n_rivals, way_out = "other targets of a batch", batch_size - 1, "raise train_batch_size"
+        elif negatives.startswith("head_"):
+            source, n_rivals = "head items", len(split.head_ids)
+            way_out = "make the head larger (tail_split_ratio, tail_split_threshold)"
+        there_are = f"rivals are {source}, and there are {n_rivals} (the catalogue has {split.n_items})"
         if n_rivals == 0:
-            raise InputError(
-                f"pref_negatives = {settings.pref_negatives}: rivals are {source}, and the head has 0 of "
-                f"{split.n_items} items. Make it larger (tail_split_ratio, tail_split_threshold)."
-            )
-        if settings.pref_num_rejected > n_rivals:
-            raise InputError(
-                f"pref_num_rejected = {settings.pref_num_rejected}: rivals are {source}, and there are {n_rivals} "
-                f"(the catalogue has {split.n_items}). Allowed: 1 to {n_rivals}; or make the head larger "
-                "(tail_split_ratio, tail_split_threshold)."
-            )
+            raise InputError(f"pref_negatives = {negatives}: {there_are}. To have some, {way_out}.")
+        if k > n_rivals:
+            raise InputError(f"pref_num_rejected = {k}: {there_are}. Allowed: 1 to {n_rivals}; or {way_out}.")
 
 
 def pull_on_target(objective: Callable[..., Tensor], chosen: Tensor, rejected: Tensor, prob: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Drawing the rivals of a batch of targets: from the head of the catalogue, or from all of it."""
+"""Drawing the rivals of a batch of targets: from the head, the catalogue, the batch, or a policy's own best items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.core.item_softmax import item_scores
+from recbole_lpo.core.precision import at_least_float32
 from recbole_lpo.core.sampling import gumbel_noise, gumbel_top_k, straight_through_inclusion
+from recbole_lpo.core.streamed_sampling import (
+    ScoreOf,
+    best_scored,
+    draw_from_probabilities,
+    draw_from_scores,
+    draws_at_once,
+)
 from recbole_lpo.core.weighted_sampling import weighted_draw
 from recbole_lpo.settings import LossSettings
 
@@ -44,45 +52,78 @@ def draw_rivals(
     """
     if settings.pref_straight_through:
         return _draw_with_gradient(hidden, item_table, log_sum, head_ids, barred, settings, generator)
-    scale = settings.pref_gumbel_scale
     with torch.no_grad():
-        scores = torch.matmul(hidden, item_table[head_ids].T).float()
-        if settings.pref_negatives == "head_random":
-            scores, scale = torch.zeros_like(scores), 1.0
-        elif settings.pref_negatives == "head_top_k":
-            scale = 0.0
-        else:
-            scores = _in_sample_space(scores, log_sum, settings)
-        drawn = gumbel_top_k(scores, settings.pref_num_rejected, scale=scale, exclude=barred, generator=generator)
+        drawn = _draw_from_head(hidden, item_table, log_sum, head_ids, barred, settings, generator)
         columns = torch.where(drawn < 0, -1, head_ids[drawn.clamp(min=0)])
+    return scored(columns, hidden, item_table)
+
+
+def scored(columns: Tensor, hidden: Tensor, item_table: Tensor) -> Rivals:
+    """Rivals of given columns (B, K), -1 for none, with the scores of hidden (B, D) and item_table (N, D)."""
     return Rivals(columns, item_scores(hidden, item_table, columns), None)
 
 
-def draw_from_catalogue(
+@torch.no_grad()
+def draw_from_best(
     hidden: Tensor,
     item_table: Tensor,
-    draw_weight: Tensor,
     barred: Tensor,
     settings: LossSettings,
     generator: torch.Generator | None,
-) -> Rivals:
-    """K items of the whole catalogue for each row, whatever the model thinks of them.
+) -> Tensor:
+    """K of each row's `pref_self_play_top` best-scored items, any of these as likely as another; (B, K).
 
-    draw_weight (N,): an item is drawn in proportion to it (0: never); barred (B, E) column numbers that must not be
-    drawn (negative: none).
+    hidden (B, D) and item_table (N, D) are those of the policy that ranks; barred (B, E) column numbers that are not
+    ranked (negative: none).
     """
-    columns = weighted_draw(draw_weight, settings.pref_num_rejected, exclude=barred, generator=generator)
-    return Rivals(columns, item_scores(hidden, item_table, columns), None)
+
+    def score_of(rows: Tensor | slice) -> Tensor:
+        return at_least_float32(torch.matmul(hidden[rows], item_table.T))
+
+    shape = (len(hidden), len(item_table))
+    best = best_scored(score_of, shape, settings.pref_self_play_top, exclude=barred)
+    even = torch.zeros_like(best, dtype=torch.float32)
+    drawn = gumbel_top_k(even, settings.pref_num_rejected, exclude=best < 0, generator=generator)
+    return torch.where(drawn < 0, -1, best.gather(1, drawn.clamp(min=0)))
 
 
-def _in_sample_space(scores: Tensor, log_sum: Tensor, settings: LossSettings) -> Tensor:
+def _draw_from_head(hidden, item_table, log_sum, head_ids, barred, settings, generator) -> Tensor:
+    """(B, K) positions in the head, -1 for none."""
+    shape, k, scale = (len(hidden), len(head_ids)), settings.pref_num_rejected, settings.pref_gumbel_scale
+    in_space = settings.pref_sample_space if settings.pref_negatives == "head_gumbel" else None
+    score_of = _head_scores(hidden, item_table, log_sum, head_ids, in_space)
+    if settings.pref_negatives == "head_random":
+        evenly = torch.arange(1, len(head_ids) + 1, dtype=torch.float64, device=hidden.device)
+        return weighted_draw(evenly, k, exclude=barred, generator=generator)
+    if settings.pref_negatives == "head_top_k" or scale == 0:
+        return best_scored(score_of, shape, k, exclude=barred)
+    if draws_at_once(shape, k, hidden.device):
+        return gumbel_top_k(score_of(slice(None)), k, scale=scale, exclude=barred, generator=generator)
+    draw = draw_from_probabilities if in_space == "prob" else draw_from_scores
+    return draw(score_of, shape, k, scale=scale, exclude=barred, generator=generator)
+
+
+def _head_scores(hidden, item_table, log_sum, head_ids, space: str | None) -> ScoreOf:
+    """The head's scores in the space that is drawn in (None: as they are); its vectors are gathered once, if at all."""
+    gathered: list[Tensor] = []
+
+    def score_of(rows: Tensor | slice) -> Tensor:
+        if not gathered:
+            gathered.append(item_table[head_ids].T)
+        scores = torch.matmul(hidden[rows], gathered[0]).float()
+        return scores if space is None else _in_sample_space(scores, log_sum[rows], space)
+
+    return score_of
+
+
+def _in_sample_space(scores: Tensor, log_sum: Tensor, space: str) -> Tensor:
     log_prob = scores - log_sum[:, None]
-    return log_prob.exp() if settings.pref_sample_space == "prob" else log_prob
+    return log_prob.exp() if space == "prob" else log_prob
 
 
 def _draw_with_gradient(hidden, item_table, log_sum, head_ids, barred, settings, generator) -> Rivals:
     scores = torch.matmul(hidden, item_table[head_ids].T).float()
-    sampled = _in_sample_space(scores, log_sum, settings)
+    sampled = _in_sample_space(scores, log_sum, settings.pref_sample_space)
     noise = settings.pref_gumbel_scale * gumbel_noise(scores.shape, generator=generator, device=scores.device)
     drawn = gumbel_top_k(sampled + noise, settings.pref_num_rejected, scale=0.0, exclude=barred)
     weight = straight_through_inclusion(

@@ -256,7 +256,7 @@ def test_as_many_rivals_as_the_head_has_items_are_allowed(toy):
 
 
 def test_an_empty_head_is_refused_by_the_name_of_the_setting(toy):
-    with pytest.raises(InputError, match=r"pref_negatives.*the head has 0 of 40 items.*tail_split_ratio"):
+    with pytest.raises(InputError, match=r"pref_negatives.*head items, and there are 0 .*tail_split_ratio"):
         built({**toy, "tail_split_ratio": 0})
 
 
