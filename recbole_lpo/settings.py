@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from recbole_lpo.core.item_softmax import METHODS, check_method
 from recbole_lpo.core.objectives.lpo import FORMS, SCORES
 from recbole_lpo.core.popularity import RULES
 from recbole_lpo.errors import InputError, did_you_mean
@@ -28,6 +29,7 @@ PREFIXES = (
     "run_dir",
     "preset",
     "batching",
+    "item_softmax",
 )
 
 
@@ -159,9 +161,13 @@ class RunSettings(_Validated):
     batching_window_step: int | None = _setting(
         None, int, "targets that each window of a user longer than MAX_ITEM_LIST_LENGTH adds, in packed batches", low=1
     )
+    item_softmax: str = _setting("auto", str, "how the softmax over all items is computed", choices=METHODS)
     run_dir: str | None = _setting(None, str, "folder of the run; by default runs/<dataset>/<model>/<time>-<seed>")
     preset: str | None = _setting(None, str, "a named set of settings, see properties/preset")
     dataset_counts: dict | None = _setting(None, dict, "users, items and interactions that the data must have")
+
+    def _check_together(self) -> None:
+        check_method(self.item_softmax)
 
 
 GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings)

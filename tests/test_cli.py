@@ -8,8 +8,11 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
 
 from recbole_lpo.cli import main, parse_settings
 from recbole_lpo.errors import InputError
@@ -54,6 +57,28 @@ def test_a_run_prints_overall_head_tail_and_coverage_with_the_counts(finished):
     text = finished[1].stdout
     for word in ("LPOSASRec", "head HR", "tail NDCG", "coverage", "test users", "tie at the cut", "never saw"):
         assert word in text
+
+
+def first_loss(capsys, *arguments) -> float:
+    code, out, err = answer(capsys, "run", "--dataset=toy", *QUICK, *arguments)
+    assert code == 0, err
+    folder = Path(out.splitlines()[-1].partition(": ")[2])
+    return json.loads((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()[0])["train_loss"]
+
+
+@pytest.mark.parametrize("model", ["SASRec", "LPOSASRec"])
+def test_the_loss_of_the_first_epoch_does_not_depend_on_how_the_softmax_is_computed(model, in_workplace, capsys):
+    methods = ["dense", "chunked", "auto", *(["fused"] if hasattr(functional, "linear_cross_entropy") else [])]
+    losses = [first_loss(capsys, f"--model={model}", f"--item_softmax={method}") for method in methods]
+    assert losses == pytest.approx([losses[0]] * len(losses), abs=1e-5)
+    assert losses[2] == losses[0]
+
+
+def test_a_softmax_that_the_installed_torch_does_not_have_is_refused(in_workplace, capsys, monkeypatch):
+    monkeypatch.delattr(functional, "linear_cross_entropy", raising=False)
+    code, _, err = answer(capsys, "run", "--model=SASRec", "--dataset=toy", *QUICK, "--item_softmax=fused")
+    assert code == 2
+    assert f"item_softmax = fused: torch {torch.__version__} has no linear_cross_entropy" in err
 
 
 def test_a_quiet_run_says_nothing_but_the_table(finished):

@@ -100,6 +100,7 @@ CHOICES = {
     "tail_split_counts": ("train", "augmented"),
     "lr_schedule": ("constant", "cosine", "linear"),
     "batching": ("packed", "prefix"),
+    "item_softmax": ("auto", "dense", "chunked", "fused"),
 }
 FLAGS = (
     "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",

@@ -54,7 +54,7 @@ class LikelihoodMixin(ObjectiveMixin):
             )
         if self._sampled:
             return self._sampled_rows(hidden, target, is_tail)
-        nll = target_nll(hidden, self.item_table(), target, bias=self.score_bias)
+        nll = target_nll(hidden, self.item_table(), target, bias=self.score_bias, method=self.item_softmax)
         self.loss_monitor.add(is_tail, ce=nll, prob=(-nll.detach()).exp())
         rows = nll if self._row_loss is None else self._row_loss(nll)
         return rows if self.item_weight is None else self.item_weight[target] * rows

@@ -12,7 +12,7 @@ from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
 from recbole_lpo.model.reference import ReferencePolicy
-from recbole_lpo.settings import LossSettings, SplitSettings
+from recbole_lpo.settings import LossSettings, RunSettings, SplitSettings
 
 
 class ObjectiveMixin:
@@ -34,6 +34,7 @@ class ObjectiveMixin:
                 "loss_type to CE."
             )
         self.loss_settings = LossSettings.from_config(config)
+        self.item_softmax = RunSettings.from_config(config).item_softmax
         self.head_tail_split = head_tail_split(dataset, SplitSettings.from_config(config))
         position_in_head = torch.full((self.n_items,), -1, dtype=torch.int64)
         # torch refuses to wrap the split's read-only arrays without a copy.

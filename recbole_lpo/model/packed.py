@@ -5,6 +5,7 @@ from __future__ import annotations
 from recbole.model.sequential_recommender import FDSA, GRU4Rec, GRU4RecF, SASRec, SASRecF
 from torch import Tensor, nn
 
+from recbole_lpo.core.gathered_rows import with_sparse_rows
 from recbole_lpo.core.item_softmax import target_nll
 from recbole_lpo.data.sequences import PackedBatch
 from recbole_lpo.model.encoders import SequenceEncoder
@@ -36,20 +37,29 @@ def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
     return states[batch.row, batch.position]
 
 
-def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int) -> Tensor:
+def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int, item_softmax: str = "auto") -> Tensor:
     """The training loss of a batch, a scalar: the model's own preference loss, or RecBole's mean cross-entropy.
 
-    n_events: how many training interactions the batches are made of.
+    n_events: how many training interactions the batches are made of; item_softmax: the setting, for RecBole's models
+    (ours have read it).
     """
+    ours = hasattr(model, "loss_of")
+    table = model.item_table() if ours else model.item_embedding.weight
+    if model.item_embedding.sparse:
+        table = with_sparse_rows(table)
     hidden = hidden_states(model, batch)
-    if hasattr(model, "loss_of"):
+    if not ours:
+        return target_nll(hidden, table, batch.target, method=item_softmax).mean()
+    model.item_table = lambda: table
+    try:
         return model.loss_of(
             hidden,
             batch.target,
             known_items=batch.known_items,
             reference_states=lambda policy: policy.states(batch, n_events),
         )
-    return target_nll(hidden, model.item_embedding.weight, batch.target).mean()
+    finally:
+        del model.item_table
 
 
 def _has_the_plain_encoder(kind: type) -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, target_nll
+from recbole_lpo.core.gathered_rows import with_sparse_rows
+from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, softmax_method, target_nll
 from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
 from recbole_lpo.core.weighted_sampling import batch_draw, cumulative_weight, weighted_draw
 from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
@@ -86,7 +87,9 @@ class PreferenceMixin(ObjectiveMixin):
 
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
         settings, table = self.loss_settings, self.item_table()
-        nll = target_nll(hidden, table, target)
+        if softmax_method(self.item_softmax, len(hidden), len(table), hidden.device) != "dense":
+            table = with_sparse_rows(table)
+        nll = target_nll(hidden, table, target, method=self.item_softmax)
         rows = settings.ce_weight * nll
         if settings.pref_weight == 0:
             prob = (-nll.detach()).exp()

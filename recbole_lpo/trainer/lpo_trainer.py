@@ -11,6 +11,8 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 from tqdm import tqdm
 
+from recbole_lpo.core.gathered_rows import make_lookups_sparse
+from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.data.sequences import PackedSequences
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import can_pack, packed_loss
@@ -112,7 +114,7 @@ class LoopPolicy:
         for batch in batches:
             self.optimizer.zero_grad()
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                loss = packed_loss(self.model, batch, self._packed.n_events)
+                loss = packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
             scaler.scale(loss).backward()
             if self.clip_grad_norm:
                 scaler.unscale_(self.optimizer)
@@ -127,12 +129,16 @@ class LoopPolicy:
     def _pack(self, train_data) -> PackedSequences | None:
         if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
             return None
-        max_length = self.config["MAX_ITEM_LIST_LENGTH"]
+        max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]
+        embedding = self.model.item_embedding
+        method = self.run_settings.item_softmax
+        if softmax_method(method, batch_targets, embedding.num_embeddings, self.device) != "dense":
+            make_lookups_sparse(embedding)
         return PackedSequences(
             train_data._dataset,
             max_length=max_length,
             window_step=min(self.run_settings.batching_window_step or max(1, max_length // 2), max_length),
-            batch_targets=self.config["train_batch_size"],
+            batch_targets=batch_targets,
             seed=self.config["seed"],
             device=self.device,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from decimal import Decimal, localcontext
 
 import pytest
@@ -9,9 +10,17 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, log1mexp, target_nll
+from recbole_lpo.core import item_softmax
+from recbole_lpo.core.item_softmax import catalogue_log_sum, item_scores, log1mexp, softmax_method, target_nll
+from recbole_lpo.errors import InputError
 
 fast = settings(max_examples=40, deadline=None)
+
+HAS_FUSED = hasattr(torch.nn.functional, "linear_cross_entropy")
+fused = pytest.param(
+    "fused", marks=pytest.mark.skipif(not HAS_FUSED, reason="linear_cross_entropy came with torch 2.13")
+)
+METHODS = ["dense", "chunked", fused]
 
 
 @st.composite
@@ -87,6 +96,95 @@ def test_with_the_padding_taken_out_the_gradient_is_that_of_a_catalogue_without_
     expected = torch.zeros_like(logits)
     expected[:, others] = torch.softmax(logits.detach()[:, others], dim=1)
     torch.testing.assert_close(logits.grad, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [0.1, 1, 100, 1e4])
+@pytest.mark.parametrize(("rows", "items"), [(0, 7), (1, 1), (1, 5), (6, 300)])
+def test_every_method_gives_the_value_and_gradients_of_float64(rows, items, scale, method):
+    generator = torch.Generator().manual_seed(rows + items)
+    made = [torch.randn(*shape, generator=generator) for shape in [(rows, 5), (items, 5), (items,)]]
+    made[0] *= scale
+    target, weight = torch.randint(0, items, (rows,), generator=generator), torch.linspace(0.5, 2, rows)
+    leaves, exact = ([one.to(dtype).requires_grad_() for one in made] for dtype in (torch.float32, torch.float64))
+    with warnings.catch_warnings():
+        # torch warns where its own loss falls back to all scores at once.
+        warnings.simplefilter("error")
+        found = target_nll(leaves[0], leaves[1], target, bias=leaves[2], method=method)
+    logits = exact[0] @ exact[1].T + exact[2]
+    expected = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    atol = 2e-5 * max(1, scale)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=atol)
+    pairs = zip(
+        torch.autograd.grad((weight * found).sum(), leaves),
+        torch.autograd.grad((weight * expected).sum(), exact),
+        [1, max(1, scale), 1],
+        strict=True,
+    )
+    for ours, theirs, size in pairs:
+        torch.testing.assert_close(ours.double() / size, theirs / size, rtol=1e-4, atol=atol)
+
+
+@pytest.mark.parametrize("method", ["chunked", fused])
+def test_a_second_derivative_is_refused_where_it_would_be_wrong(method):
+    hidden, items = hidden_and_items()
+    nll = target_nll(hidden, items, torch.tensor([1, 2, 6]), method=method).sum()
+    with pytest.raises(RuntimeError, match=f"item_softmax = {method}: its gradient cannot be differentiated again"):
+        torch.autograd.grad(nll, hidden, create_graph=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_under_autocast_every_method_gives_float32_and_gradients_of_the_parameters_kind(method):
+    hidden, items = torch.randn(4, 5, requires_grad=True), torch.randn(30, 5, requires_grad=True)
+    target = torch.tensor([1, 2, 29, 0])
+    expected = target_nll(hidden, items, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = target_nll(hidden.bfloat16(), items, target, method=method)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.1)
+    assert [grad.dtype for grad in torch.autograd.grad(found.sum(), [hidden, items])] == [torch.float32] * 2
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("n_items", [1, 41, 1_683, 2_048])
+def test_up_to_four_million_scores_auto_is_dense_and_has_the_digits_of_torch(n_items):
+    assert softmax_method("auto", 2_048, n_items, CPU) == "dense"
+
+
+@pytest.mark.parametrize("n_items", [2_049, 12_102, 1_000_000])
+def test_above_that_auto_walks_over_the_catalogue_on_a_cpu(n_items):
+    assert softmax_method("auto", 2_048, n_items, CPU) == "chunked"
+
+
+@pytest.mark.parametrize(("gib", "expected"), [(8, "chunked"), (80, "dense")])
+def test_on_a_gpu_auto_is_dense_while_that_takes_a_quarter_of_the_memory(gib, expected, monkeypatch):
+    class Device:
+        total_memory = gib * 2**30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Device)
+    # Three times 2,048 x 100,000 float32 are 2.3 GiB.
+    assert softmax_method("auto", 2_048, 100_000, torch.device("cuda")) == expected
+
+
+def test_auto_gives_the_digits_of_the_method_that_it_takes(monkeypatch):
+    hidden, items, target = torch.randn(3, 4), torch.randn(50, 4), torch.tensor([0, 49, 7])
+    assert torch.equal(target_nll(hidden, items, target), target_nll(hidden, items, target, method="dense"))
+    monkeypatch.setattr(item_softmax, "_DENSE_CELLS", 10)
+    assert torch.equal(target_nll(hidden, items, target), target_nll(hidden, items, target, method="chunked"))
+
+
+def test_an_unknown_method_is_refused_with_those_that_there_are():
+    with pytest.raises(InputError, match=r"item_softmax = fast: unknown\. Allowed: auto, dense, chunked, fused"):
+        target_nll(torch.randn(1, 2), torch.randn(3, 2), torch.tensor([1]), method="fast")
+
+
+def test_fused_on_a_torch_without_it_is_refused_with_the_version_and_the_way_out(monkeypatch):
+    monkeypatch.delattr(torch.nn.functional, "linear_cross_entropy", raising=False)
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    with pytest.raises(InputError, match=r"item_softmax = fused: torch 2\.6\.0 has no .* Take item_softmax = chunked"):
+        softmax_method("fused", 1, 1, CPU)
 
 
 COLUMNS = torch.tensor([[0, 6, 3, -1], [2, 2, 1, 4], [-1, 5, 4, 0]])

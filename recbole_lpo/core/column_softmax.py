@@ -1,0 +1,136 @@
+"""The likelihood of the targets without the (B, N) scores of all items: a walk over the catalogue in chunks of columns.
+
+The forward pass keeps a running maximum and sum for each row (the online softmax of Milakov and Gimelshein,
+arXiv 1805.02867); the backward pass makes the probabilities of each chunk again, or finds them kept where all of them
+are few, and writes the gradient of each item once. A chunk of scores fits the cache of a processor, so on a CPU this is
+faster than the scores as a whole, whatever memory there is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from recbole_lpo.core.precision import at_least_float32
+
+# Scores are kept in bits: on a CPU torch's exp2 takes a third of the time of its exp.
+_BITS = 1 / math.log(2)
+
+# 2 MB of float32 scores on a CPU, where a chunk should stay in the cache; elsewhere a launch should have enough to do.
+_CHUNK_CELLS_CPU, _CHUNK_CELLS = 2**19, 2**24
+
+# 128 MiB of float32: up to here probabilities are kept for the backward pass.
+KEPT_CELLS = 2**25
+
+
+def column_nll(
+    hidden: Tensor,
+    item_table: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    chunk: int | None = None,
+    kept_cells: int = KEPT_CELLS,
+) -> Tensor:
+    """Cross-entropy of each row over all items, in nats: (B, D), (N, D), (B,), (N,) or None -> (B,).
+
+    chunk       items that are scored at once; None: about half a million scores on a CPU, 17 million elsewhere
+    kept_cells  up to this many scores (B N) the forward pass keeps what the backward pass would have to make again
+
+    Computed in float32, or in float64 where an argument is, under autocast too. Memory beside the gradients: one chunk,
+    or 4 B N bytes where probabilities are kept. The gradient cannot be differentiated again: RuntimeError.
+    """
+    dtype = torch.promote_types(hidden.dtype, item_table.dtype)
+    hidden = at_least_float32(hidden.to(dtype))
+    if chunk is None:
+        cells = _CHUNK_CELLS_CPU if hidden.device.type == "cpu" else _CHUNK_CELLS
+        chunk = max(1, cells // max(1, len(hidden)))
+    with torch.autocast(device_type=hidden.device.type, enabled=False):
+        return _ColumnSoftmax.apply(hidden, item_table, bias, target, chunk, kept_cells)
+
+
+def second_derivative_error(method: str) -> str:
+    """The message for a gradient that is asked for with create_graph=True."""
+    return f"item_softmax = {method}: its gradient cannot be differentiated again. Take item_softmax = dense."
+
+
+class _ColumnSoftmax(Function):
+    @staticmethod
+    def forward(ctx, hidden, item_table, bias, target, chunk, kept_cells):
+        n_rows, n_items = len(hidden), len(item_table)
+        keeps = any(ctx.needs_input_grad) and n_rows * n_items <= kept_cells
+        store = hidden.new_empty(n_rows * (n_items if keeps else min(chunk, n_items)))
+        walk = [(begin, min(begin + chunk, n_items)) for begin in range(0, n_items, chunk)]
+        in_bits = hidden * _BITS
+        # Finite, so that a row in which all items so far have a bias of -inf does not become nan.
+        lowest = torch.finfo(hidden.dtype).min
+        top, total = hidden.new_full((n_rows,), lowest), hidden.new_zeros(n_rows)
+        tops = []
+        for begin, end in walk:
+            scores = _chunk_of(store, n_rows, begin if keeps else 0, end - begin)
+            _score(in_bits, item_table, bias, begin, end, out=scores)
+            higher = torch.maximum(top, scores.amax(dim=1))
+            scores.sub_(higher[:, None]).exp2_()
+            total.mul_(torch.exp2(top - higher)).add_(scores.sum(dim=1))
+            top = higher
+            tops.append(top)
+        own = (in_bits * item_table[target]).sum(dim=1)
+        if bias is not None:
+            own = own + bias[target] * _BITS
+        kept = (store, torch.stack(tops)) if keeps else (None, None)
+        ctx.save_for_backward(hidden, item_table, bias, target, top, total, *kept)
+        ctx.walk = walk
+        # The score of the target is rounded in two ways here, so the loss of a sure one could come out below 0.
+        return ((top - own + torch.log2(total)) / _BITS).clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if torch.is_grad_enabled():
+            raise RuntimeError(second_derivative_error("chunked"))
+        hidden, item_table, bias, target, top, total, store, tops = ctx.saved_tensors
+        n_rows, keeps = len(hidden), store is not None
+        needs_hidden, needs_table, needs_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.zeros_like(hidden) if needs_hidden else None
+        grad_table = item_table.new_empty(item_table.shape) if needs_table else None
+        grad_bias = bias.new_empty(bias.shape) if needs_bias else None
+        if not keeps:
+            in_bits, store = hidden * _BITS, hidden.new_empty(n_rows * ctx.walk[0][1])
+        # The denominator of the probabilities is a factor for each row: it goes where there are few numbers.
+        weight = grad / total
+        for number, (begin, end) in enumerate(ctx.walk):
+            prob = _chunk_of(store, n_rows, begin if keeps else 0, end - begin)
+            if keeps:
+                # Kept relative to the maximum of its time.
+                weight = grad * torch.exp2(tops[number] - top) / total
+            else:
+                _score(in_bits, item_table, bias, begin, end, out=prob)
+                prob.sub_(top[:, None]).exp2_()
+            if needs_hidden:
+                rows = item_table[begin:end].to(hidden.dtype)
+                grad_hidden.addcmul_(torch.mm(prob, rows), weight[:, None])
+            if needs_table:
+                grad_table[begin:end] = torch.mm(prob.T, hidden * weight[:, None])
+            if needs_bias:
+                grad_bias[begin:end] = torch.mv(prob.T, weight)
+        if needs_hidden:
+            grad_hidden.addcmul_(item_table[target].to(hidden.dtype), grad[:, None], value=-1)
+        if needs_table:
+            grad_table.index_add_(0, target, (hidden * grad[:, None]).to(grad_table.dtype), alpha=-1)
+        if needs_bias:
+            grad_bias.index_add_(0, target, grad.to(grad_bias.dtype), alpha=-1)
+        return grad_hidden, grad_table, grad_bias, None, None, None
+
+
+def _chunk_of(store: Tensor, n_rows: int, begin: int, size: int) -> Tensor:
+    """(n_rows, size) part of a flat tensor, for the items from `begin` on."""
+    return store[n_rows * begin : n_rows * (begin + size)].view(n_rows, size)
+
+
+def _score(in_bits: Tensor, item_table: Tensor, bias: Tensor | None, begin: int, end: int, *, out: Tensor) -> None:
+    """Write the scores of the items from `begin` to `end`, in bits, to `out`."""
+    torch.mm(in_bits, item_table[begin:end].to(in_bits.dtype).T, out=out)
+    if bias is not None:
+        out.add_(bias[begin:end] * _BITS)

@@ -1,0 +1,139 @@
+"""The walk over the catalogue in chunks gives the values and gradients of the scores as a whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from recbole_lpo.core.column_softmax import column_nll
+
+fast = settings(max_examples=40, deadline=None)
+RECOMPUTED, KEPT = 0, 10**9
+
+
+def case(seed, rows, items, *, dim=4, scale=1.0, dtype=torch.float64):
+    """(hidden, item table, bias), each of which asks for its gradient, and targets."""
+    generator = torch.Generator().manual_seed(seed)
+    made = [torch.randn(*shape, generator=generator, dtype=dtype) for shape in [(rows, dim), (items, dim), (items,)]]
+    made[0] *= scale
+    return [one.requires_grad_() for one in made], torch.randint(0, items, (rows,), generator=generator)
+
+
+def whole(hidden, item_table, bias, target):
+    """The twin: all scores at once, in float64."""
+    return functional.cross_entropy((hidden @ item_table.T + bias).double(), target, reduction="none")
+
+
+def value_and_gradients(loss, leaves):
+    weight = torch.linspace(0.5, 2, len(loss), dtype=loss.dtype)
+    return [loss.detach(), *torch.autograd.grad((weight * loss).sum(), leaves)]
+
+
+@fast
+@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(1, 23), st.integers(1, 30), st.sampled_from([0, 10**9]))
+def test_value_and_gradients_are_those_of_all_scores_at_once(seed, rows, items, chunk, kept_cells):
+    leaves, target = case(seed, rows, items)
+    hidden, item_table, bias = leaves
+    found = column_nll(hidden, item_table, target, bias=bias, chunk=chunk, kept_cells=kept_cells)
+    pairs = zip(value_and_gradients(found, leaves), value_and_gradients(whole(*leaves, target), leaves), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@fast
+@given(st.integers(0, 10_000), st.floats(1, 1e4), st.sampled_from([RECOMPUTED, KEPT]))
+def test_in_float32_scores_of_any_size_give_what_float64_gives_within_rounding(seed, scale, kept_cells):
+    leaves, target = case(seed, 5, 40, scale=scale, dtype=torch.float32)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    found = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=7, kept_cells=kept_cells)
+    ours, theirs = value_and_gradients(found, leaves), value_and_gradients(whole(*exact, target), exact)
+    # A score is rounded relative to its terms; the gradient of an item carries the size of the hidden state.
+    rounding = 1e-6 * scale
+    for one, other, size in zip(ours, theirs, [1, 1, scale, 1], strict=True):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one.double() / size, other / size, rtol=1e-4, atol=20 * rounding + 1e-6)
+
+
+@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
+def test_the_gradients_are_the_slopes_of_the_value(kept_cells):
+    leaves, target = case(0, 3, 7)
+
+    def loss(hidden, item_table, bias):
+        return column_nll(hidden, item_table, target, bias=bias, chunk=3, kept_cells=kept_cells)
+
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+def test_the_cross_entropy_of_equal_scores_is_the_log_of_their_number():
+    found = column_nll(torch.zeros(2, 3), torch.randn(1000, 3), torch.tensor([0, 999]), chunk=64)
+    torch.testing.assert_close(found, torch.full((2,), 6.907755278982137))
+
+
+def test_items_that_a_bias_rules_out_leave_no_nan_even_where_they_fill_a_chunk():
+    (hidden, item_table, bias), target = case(0, 3, 12)
+    ruled_out = bias.detach().clone()
+    ruled_out[:8] = -torch.inf
+    found = column_nll(hidden, item_table, target % 4 + 8, bias=ruled_out, chunk=4)
+    expected = column_nll(hidden, item_table[8:], target % 4, bias=ruled_out[8:], chunk=4)
+    torch.testing.assert_close(found, expected)
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(found.sum(), [hidden, item_table]))
+
+
+def test_a_sure_target_costs_nothing_and_never_less():
+    (hidden, item_table, _), _ = case(0, 200, 50, scale=1e3, dtype=torch.float32)
+    target = (hidden @ item_table.T).argmax(dim=1)
+    assert (column_nll(hidden, item_table, target, chunk=8) >= 0).all()
+
+
+@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
+def test_transposed_arguments_and_a_computed_table_get_their_gradients(kept_cells):
+    (hidden, item_table, bias), target = case(1, 4, 9)
+    sources = [hidden.detach().T.contiguous().requires_grad_(), item_table.detach().T.contiguous().requires_grad_()]
+    found = column_nll(sources[0].T, (2 * sources[1]).T, target, bias=bias, chunk=4, kept_cells=kept_cells)
+    expected = whole(sources[0].T, (2 * sources[1]).T, bias, target)
+    pairs = zip(value_and_gradients(found, sources), value_and_gradients(expected, sources), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_an_argument_without_gradient_leaves_those_of_the_others(frozen):
+    leaves, target = case(2, 4, 9)
+    learning = [leaf for number, leaf in enumerate(leaves) if number != frozen]
+    leaves[frozen].requires_grad_(False)
+    found = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=4)
+    pairs = zip(
+        value_and_gradients(found, learning), value_and_gradients(whole(*leaves, target), learning), strict=True
+    )
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
+def test_a_retained_graph_gives_the_same_gradient_again(kept_cells):
+    leaves, target = case(3, 4, 9)
+    loss = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=4, kept_cells=kept_cells).sum()
+    first, second = (torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_under_autocast_it_is_computed_in_float32():
+    (hidden, item_table, _), target = case(4, 6, 30, dtype=torch.float32)
+    expected = column_nll(hidden, item_table, target, chunk=8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(column_nll(hidden, item_table, target, chunk=8), expected)
+        mixed = column_nll(hidden.bfloat16(), item_table, target, chunk=8)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, column_nll(hidden.bfloat16().float(), item_table, target, chunk=8))
+
+
+def test_a_table_in_half_precision_has_a_gradient_of_its_own_kind():
+    (hidden, item_table, _), target = case(5, 6, 30, dtype=torch.float32)
+    halved = item_table.detach().bfloat16().requires_grad_()
+    column_nll(hidden, halved, target, chunk=8).sum().backward()
+    exact = torch.autograd.grad(column_nll(hidden, halved.detach().float().requires_grad_(), target).sum(), hidden)
+    assert halved.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(torch.autograd.grad(column_nll(hidden, halved, target).sum(), hidden), exact)
