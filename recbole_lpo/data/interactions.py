@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_lpo.data.raw_rows import LARGEST_EXACT_FLOAT, RawRows
+from recbole_lpo.data.runs import runs
 from recbole_lpo.data.token_codes import TokenCodes
 from recbole_lpo.errors import InputError
 
@@ -59,10 +60,7 @@ def first_of_each_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 def positions_in_runs(users: np.ndarray) -> np.ndarray:
     """The position 1..m of each row (n,) within its run of equal, adjacent user codes."""
-    rows = np.arange(len(users))
-    starts_run = np.ones(len(users), dtype=bool)
-    starts_run[1:] = users[1:] != users[:-1]
-    return rows - np.maximum.accumulate(np.where(starts_run, rows, 0)) + 1
+    return np.arange(len(users)) - np.repeat(*runs(users)) + 1
 
 
 def _join_times(times: list[np.ndarray]) -> np.ndarray:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataset import SequentialDataset
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
 from recbole_lpo.data.checks import check_interaction_file
+from recbole_lpo.data.flat_dataset import FlatSequentialDataset
 from recbole_lpo.errors import InputError
 
 # Whole numbers beyond this are not exact in float32, in which RecBole keeps times.
@@ -23,7 +25,10 @@ _GENERAL_CELLS = 2**27
 
 
 def load_dataset(config):
-    """RecBole's dataset for a Config of ours. Raises InputError, in one line, for files that cannot be used."""
+    """RecBole's dataset for a Config of ours, but the flat one, which gives the same rows, for its SequentialDataset.
+
+    Raises InputError, in one line, for files that cannot be used.
+    """
     _check_files(config)
     try:
         dataset = create_dataset(config)
@@ -39,6 +44,9 @@ def load_dataset(config):
     if config["TIME_FIELD"] in dataset.inter_feat:
         times = dataset.inter_feat[config["TIME_FIELD"]]
         dataset.inter_feat[config["TIME_FIELD"]] = exact_in_float32(times, dataset.inter_feat[dataset.uid_field])
+    # Datasets that RecBole makes for some models alone, and those divided into files beforehand, stay RecBole's.
+    if type(dataset) is SequentialDataset and not config["benchmark_filename"]:
+        return FlatSequentialDataset.of(dataset)
     return dataset
 
 
@@ -79,9 +87,10 @@ def exact_in_float32(times: pd.Series, users: pd.Series) -> pd.Series:
     distinct = np.unique(values)
     if len(np.unique(distinct.astype(np.float32))) == len(distinct):
         return times
-    if len(distinct) < _FLOAT32_EXACT:
-        return pd.Series(np.searchsorted(distinct, values) + 1.0, index=times.index, name=times.name)
-    return times.groupby(users.to_numpy()).rank(method="dense")
+    if len(distinct) >= _FLOAT32_EXACT:
+        return times.groupby(users.to_numpy()).rank(method="dense")
+    _, rank = np.unique(values, return_inverse=True)
+    return pd.Series(rank + 1.0, index=times.index, name=times.name)
 
 
 def _scores_whole_rows(model_class: type) -> bool:

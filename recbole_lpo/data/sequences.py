@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.data.popularity import PAD_ID, training_events
+from recbole_lpo.data.runs import runs
 
 # Batches whose rows are sorted by length together: long enough to pad little, short enough to keep batches mixed.
 _POOL_BATCHES = 16
@@ -41,7 +42,7 @@ class PackedBatch:
 
 
 class PackedSequences:
-    """The training part of a dataset as one flat array, and batches of about `batch_targets` targets from it.
+    """The training part of a dataset as one flat int32 array, and batches of about `batch_targets` targets from it.
 
     For a model whose state at a position depends only on what came before, and which pads on the right, one row of n
     items stands for n prefixes: the targets and (without dropout) the loss are those of RecBole's prefix rows, one by
@@ -54,7 +55,7 @@ class PackedSequences:
         self, train_dataset, *, max_length: int, window_step: int, batch_targets: int, seed: int, device="cpu"
     ) -> None:
         users, items = training_events(train_dataset)
-        _, first, count = np.unique(users, return_index=True, return_counts=True)
+        first, count = runs(users)
         several = count > 1
         first, count = first[several], count[several]
         start, length, n_targets = _rows(first, count, max_length, window_step)
@@ -98,11 +99,11 @@ class PackedSequences:
         event = start[row] + position + 1
         to = self._device
         return PackedBatch(
-            items=self._flat[cells.to(to)].masked_fill(~known.to(to), PAD_ID),
+            items=self._flat[cells.to(to)].long().masked_fill(~known.to(to), PAD_ID),
             length=length.to(to),
             row=row.to(to),
             position=position.to(to),
-            target=self._flat[event.to(to)],
+            target=self._flat[event.to(to)].long(),
             event=event,
         )
 
