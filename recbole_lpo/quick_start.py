@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,9 +27,11 @@ from recbole_lpo.run_folder import (
     write_per_user,
     write_settings,
 )
+from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
+from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.lpo_trainer import trainer_class
-from recbole_lpo.trainer.memory import keep_freed_memory
+from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 
 __all__ = ["LoadedRun", "evaluate", "load", "objective_function", "recommend", "run"]
@@ -91,14 +93,17 @@ def run(
         ready, bars = perf_counter(), config["show_progress"]
         _, valid = trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars)
         trained = perf_counter()
-        test = trainer.evaluate(prepared.test_data, show_progress=bars)
+        strengths = (trainer.run_settings.eval_logit_adjust, *_curve(prepared))
+        tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
+        adjusted = _adjusted(prepared, curve)
         finished = perf_counter()
         seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
-        metrics = named | _found(prepared, valid or {}, test, seconds | {"total": finished - started})
+        metrics = named | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
+        metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
         write_history(folder, getattr(trainer, "history", []))
-        if trainer.last_evaluation:
+        if tested.evaluation:
             users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-            write_per_user(folder, trainer.last_evaluation, users, _item_tokens(prepared))
+            write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
         write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 
@@ -135,23 +140,20 @@ def evaluate(
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
+    strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust]
     loaded = load(run_dir, config_dict)
-    trainer, found = loaded.trainer, []
     data = loaded.test_data if on == "test" else loaded.valid_data
-    for strength in logit_adjust:
-        trainer.run_settings = replace(trainer.run_settings, eval_logit_adjust=strength)
-        figures = trainer.evaluate(data, load_best_model=False)
-        name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
-        found.append(
-            {
-                **name,
-                "protocol": _protocol(loaded.config, trainer) | {"measured_on": on},
-                "split": loaded.split.describe(),
-                "test": dict(figures),
-                "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
-            }
-        )
-    return found
+    name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
+    return [
+        {
+            **name,
+            "protocol": _protocol(loaded.config, measured) | {"measured_on": on},
+            "split": loaded.split.describe(),
+            "test": dict(measured.figures),
+            "n": measured.evaluation.sizes() if measured.evaluation else None,
+        }
+        for measured in loaded.trainer.evaluate_adjusted(data, strengths, load_best_model=False)
+    ]
 
 
 def objective_function(
@@ -186,17 +188,41 @@ def _prepare(config: Config) -> LoadedRun:
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
 
 
-def _found(prepared: LoadedRun, valid: dict[str, float], test: dict[str, float], seconds: dict[str, float]):
+def _curve(prepared: LoadedRun) -> list[float]:
+    """The strengths of the adjustment that a run measures beside its own.
+
+    None where there is no tail to lift, where the held-out item is ranked among a few candidates, or where a user may
+    have several.
+    """
+    eval_args, settings = prepared.config["eval_args"], prepared.trainer.run_settings
+    ranked = set(eval_args["mode"].values()) == {"full"} and "LS" in eval_args["split"]
+    if not ranked or prepared.split.is_head[1:].all():
+        return []
+    return [strength for strength in settings.eval_logit_adjust_curve if strength != settings.eval_logit_adjust]
+
+
+def _adjusted(prepared: LoadedRun, tested: list[Measured]) -> list[dict[str, Any]]:
+    """The curve as `metrics.json` holds it: figures on test items, and of the same weights on validation items."""
+    strengths = [measured.logit_adjust for measured in tested]
+    validated = prepared.trainer.evaluate_adjusted(prepared.valid_data, strengths, load_best_model=False)
+    valid = {measured.logit_adjust: dict(measured.figures) for measured in validated}
+    return [
+        {"strength": strength, "valid": valid.get(strength, {}), "test": dict(measured.figures)}
+        for strength, measured in zip(strengths, tested, strict=True)
+    ]
+
+
+def _found(prepared: LoadedRun, valid: dict[str, float], tested: Measured, seconds: dict[str, float]):
     """What `metrics.json` holds beside the names of the run."""
     trainer = prepared.trainer
     history = getattr(trainer, "history", [])
     epochs = [record["seconds"] for record in history]
     return {
-        "protocol": _protocol(prepared.config, trainer),
+        "protocol": _protocol(prepared.config, tested),
         "split": prepared.split.describe(),
         "valid": dict(valid),
-        "test": dict(test),
-        "n": trainer.last_evaluation.sizes() if trainer.last_evaluation else None,
+        "test": dict(tested.figures),
+        "n": tested.evaluation.sizes() if tested.evaluation else None,
         "epochs": {"trained": len(history), "best": getattr(trainer, "best_epoch", None)},
         "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
         "seconds": {**seconds, "train_epoch": statistics.median(epochs) if epochs else None},
@@ -212,16 +238,15 @@ def _about(prepared: LoadedRun) -> dict[str, Any]:
     return {"model": config["model"], "dataset": config["dataset"], "items": token_map_hash(_item_tokens(prepared))}
 
 
-def _protocol(config: Config, trainer) -> dict[str, Any]:
-    evaluation = trainer.last_evaluation
+def _protocol(config: Config, measured: Measured) -> dict[str, Any]:
     return {
         "split": config["eval_args"]["split"],
         "order": config["eval_args"]["order"],
         "candidates": config["eval_args"]["mode"]["test"],
-        "mask_history": trainer.run_settings.eval_mask_history,
-        "logit_adjust": trainer.run_settings.eval_logit_adjust,
+        "mask_history": config["eval_mask_history"],
+        "logit_adjust": measured.logit_adjust,
         "max_history": config["MAX_ITEM_LIST_LENGTH"],
         "valid_metric": config["valid_metric"],
         "ties": "middle rank, rounded up",
-        "tied_users": evaluation.n_ties if evaluation else None,
+        "tied_users": measured.evaluation.n_ties if measured.evaluation else None,
     }

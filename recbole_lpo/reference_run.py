@@ -20,7 +20,7 @@ from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_se
 from recbole_lpo.settings import LOSS_KEYS
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 
-_OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model"}
+_OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model", "eval_logit_adjust_curve"}
 
 
 def lacks_reference(config: Config) -> bool:
@@ -45,7 +45,7 @@ def reference_folder(config: Config, train) -> Path:
         logging.getLogger().info("Reference policy of %s: %s, trained before.", config["model"], folder)
     else:
         logging.getLogger().info("Reference policy of %s: training %s first.", config["model"], backbone)
-        train(settings | {"run_dir": str(folder)})
+        train(settings | {"run_dir": str(folder), "eval_logit_adjust_curve": []})
     return folder
 
 

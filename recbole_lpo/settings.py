@@ -24,6 +24,7 @@ PREFIXES = (
     "eval_mask_",
     "eval_logit_",
     "likelihood_",
+    "eval_chunk_",
     "lr_",
     "warmup_",
     "run_dir",
@@ -155,6 +156,10 @@ class RunSettings(_Validated):
 
     eval_mask_history: bool = _setting(False, bool, "leave items of the user's own history out of the ranking")
     eval_logit_adjust: float = _setting(0.0, float, "strength of the post-hoc logit adjustment of scores", low=0)
+    eval_logit_adjust_curve: tuple[float, ...] = _setting(
+        (0.1, 0.3, 0.5, 1.0), tuple, "further strengths that the best weights are measured under", low=0
+    )
+    eval_chunk_items: int | None = _setting(None, int, "items that are scored at once; by default by memory", low=1)
     warmup_ratio: float = _setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)
     lr_schedule: str = _setting("constant", str, "after the warm-up", choices=("constant", "cosine", "linear"))
     batching: str = _setting("packed", str, "what a training row is", choices=("packed", "prefix"))
@@ -186,6 +191,8 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     kind = metadata["kind"]
     if value is None and metadata["optional"]:
         return None
+    if kind is tuple and (value is None or isinstance(value, list | tuple)):
+        return tuple(_checked(name, one, {**metadata, "kind": float}) for one in value or ())
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         value = value.lower() == "true"
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -214,7 +221,10 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     return value
 
 
-_KIND_NAMES = {float: "a number", int: "a whole number", bool: "True or False", str: "text", dict: "a mapping"}
+_KIND_NAMES = {
+    float: "a number", int: "a whole number", bool: "True or False", str: "text", dict: "a mapping",
+    tuple: "a list of numbers, [] for none",
+}  # fmt: skip
 
 
 def _allowed(metadata: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -20,24 +20,34 @@ _COLUMNS = {
 def result_table(runs: Sequence[dict[str, Any]]) -> str:
     """Test results of runs on one dataset, a row for each model and list length, and the counts and protocol below.
 
-    runs: contents of `metrics.json`. A figure that does not exist (a group without users) shows as a dash.
+    The curve of post-hoc logit adjustment follows the rows of its model, a row for each strength t, at the list length
+    that training watched. runs: contents of `metrics.json`. A figure that does not exist (a group without users) shows
+    as a dash.
     """
     cuts = sorted({int(key.rpartition("@")[2]) for run in runs for key in run["test"] if "@" in key})
     measured = {key.partition("@")[0] for run in runs for key in run["test"] if "@" in key}
     headings = [heading for heading, metric in _COLUMNS.items() if metric in measured]
     rows = [
-        [_name(run) if k == cuts[0] else "", k]
-        + [_shown(run["test"].get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
+        [name, k] + [_shown(figures.get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
         for run in runs
-        for k in cuts
+        for name, k, figures in _rows(run, cuts)
     ]
     table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
     parts = [table if rows else "", _other_metrics(runs), "\n".join(_caption(runs))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _name(run: dict[str, Any]) -> str:
-    strength = run["protocol"].get("logit_adjust")
+def _rows(run: dict[str, Any], cuts: list[int]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """(name, list length, metrics): the run itself at every length, and its curve at one."""
+    for k in cuts:
+        yield _name(run, run["protocol"].get("logit_adjust")) if k == cuts[0] else "", k, run["test"]
+    watched = str(run["protocol"].get("valid_metric")).rpartition("@")[2]
+    for point in run.get("adjusted", ()) if cuts else ():
+        k = int(watched) if watched.isdigit() else cuts[-1]
+        yield _name(run, point["strength"]), k, point["test"]
+
+
+def _name(run: dict[str, Any], strength: float | None) -> str:
     return f"{run['model']} t={strength:g}" if strength else run["model"]
 
 
@@ -55,7 +65,7 @@ def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{split['n_tied']:,} items tie at the cut"
         + (f" ({split['cut_count']} interactions)." if split["n_tied"] else ".")
     )
-    if any(run["protocol"].get("logit_adjust") for run in runs):
+    if any(run["protocol"].get("logit_adjust") or run.get("adjusted") for run in runs):
         lines.append("t: post-hoc logit adjustment, ranked by score - t * log(training share of the item).")
     if first["protocol"].get("measured_on") == "valid":
         lines.append("Measured on the validation items.")

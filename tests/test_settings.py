@@ -49,6 +49,7 @@ OUT_OF_RANGE = {
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
     "eval_logit_adjust": ((-0.1,), ">= 0"),
+    "eval_chunk_items": ((0, -5), ">= 1"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
 }
@@ -76,6 +77,7 @@ AT_THE_EDGE = {
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
     "eval_logit_adjust": (0,),
+    "eval_chunk_items": (1,),
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
 }
@@ -106,15 +108,16 @@ FLAGS = (
     "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",
     "tail_reweight", "eval_mask_history", "likelihood_log_q",
 )  # fmt: skip
+LISTS = ("eval_logit_adjust_curve",)
 MAY_BE_NONE = {
     "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
-    "likelihood_reembed_epoch",
+    "likelihood_reembed_epoch", "eval_chunk_items",
 }  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch",
+    "likelihood_reembed_epoch", "eval_chunk_items",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference")
 
@@ -138,7 +141,7 @@ def refusal(key, value) -> str:
 
 
 def test_the_lists_above_name_every_setting():
-    assert {*NUMBERS, *CHOICES, *FLAGS, *TEXTS, "dataset_counts"} == set(KEYS)
+    assert {*NUMBERS, *CHOICES, *FLAGS, *TEXTS, *LISTS, "dataset_counts"} == set(KEYS)
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, bad) for key, (values, _) in OUT_OF_RANGE.items() for bad in values])
@@ -230,7 +233,7 @@ def test_dataset_counts_must_be_a_mapping(value):
     assert refusal("dataset_counts", value).startswith(f"dataset_counts = {value!r}: must be a mapping")
 
 
-@pytest.mark.parametrize("key", sorted(set(KEYS) - MAY_BE_NONE))
+@pytest.mark.parametrize("key", sorted(set(KEYS) - MAY_BE_NONE - set(LISTS)))
 def test_none_is_refused_where_the_default_is_a_value(key):
     assert refusal(key, None).startswith(f"{key} = None: must be ")
 
@@ -239,6 +242,28 @@ def test_none_is_refused_where_the_default_is_a_value(key):
 def test_none_is_taken_where_it_is_the_default(key):
     assert KEYS[key]["optional"]
     assert made(key, None) is None
+
+
+@pytest.mark.parametrize("key", LISTS)
+@pytest.mark.parametrize(("value", "meant"), [([0, 0.5, 2], (0.0, 0.5, 2.0)), ((1,), (1.0,)), ([], ()), (None, ())])
+def test_a_list_of_numbers_is_taken_and_none_is_the_empty_one(key, value, meant):
+    assert made(key, value) == meant
+
+
+@pytest.mark.parametrize("key", LISTS)
+@pytest.mark.parametrize("value", [0.3, "0.1 0.3", {"a": 1}, True])
+def test_what_is_no_list_is_refused_where_a_list_belongs(key, value):
+    message = refusal(key, value)
+    assert message.startswith(f"{key} = {value!r}: must be a list of numbers")
+    assert "Allowed: >= 0." in message
+
+
+@pytest.mark.parametrize("key", LISTS)
+@pytest.mark.parametrize("value", [-0.1, "much", float("nan"), float("inf"), True, None])
+def test_a_list_with_one_wrong_number_is_refused_with_that_number(key, value):
+    message = refusal(key, [0.5, value])
+    assert message.startswith(f"{key} = {value!r}: ")
+    assert "Allowed: >= 0." in message
 
 
 def test_settings_cannot_be_changed_afterwards():
@@ -317,7 +342,7 @@ def every_file():
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_setting_is_documented_with_its_type_in_a_settings_file(key):
-    line = re.compile(rf"^{key}:[^#\n]*#\s*\((str|int|float|bool|dict)", re.MULTILINE)
+    line = re.compile(rf"^{key}:[^#\n]*#\s*\((str|int|float|bool|dict|list)", re.MULTILINE)
     assert any(line.search(path.read_text(encoding="utf-8")) for path in every_file())
 
 
@@ -353,8 +378,12 @@ def test_the_settings_files_of_likelihood_objectives_have_the_defaults_of_the_co
 
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
-    content = read_yaml(PROPERTIES / "overall.yaml")
-    assert {key: value for key, value in content.items() if key in KEYS} == defaults(SplitSettings, RunSettings)
+    content = {
+        key: tuple(value) if key in LISTS else value
+        for key, value in read_yaml(PROPERTIES / "overall.yaml").items()
+        if key in KEYS
+    }
+    assert content == defaults(SplitSettings, RunSettings)
 
 
 @settings(deadline=None)

@@ -20,10 +20,16 @@ def log_prior(counts: Tensor, *, pad_id: int | None = None) -> Tensor:
     return torch.where(items, prior, 0.0).float()
 
 
-def adjust(scores: Tensor, log_prior: Tensor, strength: float) -> Tensor:
-    """score - strength * log prior: what a model scores, less what popularity alone explains; (B, N), (N,) -> (B, N).
+def adjustment(log_prior: Tensor, strength: float) -> Tensor | None:
+    """-strength * log prior, (N,): what is added to the scores of every row; None where strength is 0.
 
-    strength 0 leaves the scores alone; 1 ranks by p(item | history) / p(item). Needs no training, so every method for
-    the tail has to be held against its curve.
+    Takes off what a model scores for popularity alone. Strength 1 ranks by p(item | history) / p(item). Needs no
+    training, so every method for the tail has to be held against its curve over the strength.
     """
-    return scores - strength * log_prior.to(scores.device) if strength else scores
+    return -(strength * log_prior) if strength else None
+
+
+def adjust(scores: Tensor, log_prior: Tensor, strength: float) -> Tensor:
+    """The scores under the adjustment; (B, N), (N,) -> (B, N). Strength 0 gives them back as they are."""
+    bias = adjustment(log_prior, strength)
+    return scores if bias is None else scores + bias.to(scores.device)

@@ -5,33 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_lpo.core.catalogue_walk import rank_scores
+
 
 def target_rank(scores: Tensor, target: Tensor, *, exclude: Tensor | None = None) -> Tensor:
-    """Where the target stands among all items, counted from 1.
-
-    An item that scores the same as the target counts half, and the sum is rounded up (mid-rank): with t such items
-    rank = 1 + (items above) + ceil(t / 2). So a model that scores every item alike gets the middle of the list, not its
-    top. RecBole leaves the order of equal scores to `torch.topk`.
+    """Where the target stands among all items, counted from 1: the mid-rank of `catalogue_walk.Ranking`.
 
     scores   (B, N) any float type; NaN is refused
     target   (B,) column numbers
-    exclude  (B, N) bool: items that do not take part; the target itself always does
+    exclude  (B, N) bool: items that score -inf; the target itself keeps its score
     returns  (B,) int64, 1 to N
     """
-    return rank_and_ties(scores, target, exclude=exclude)[0]
-
-
-def rank_and_ties(scores: Tensor, target: Tensor, *, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`target_rank`, and how many other items score the same as the target; two (B,) int64."""
-    if torch.isnan(scores).any():
-        rows = int(torch.isnan(scores).any(dim=1).sum())
-        raise ValueError(f"{rows} of {len(scores)} rows of scores hold NaN: the model gave no usable score.")
-    own = scores.gather(1, target[:, None])
-    above, level = scores > own, scores == own
     if exclude is not None:
-        above, level = above & ~exclude, level & ~exclude
-    ties = level.scatter(1, target[:, None], False).sum(dim=1)
-    return 1 + above.sum(dim=1) + (ties + 1) // 2, ties
+        own = scores.gather(1, target[:, None])
+        scores = scores.masked_fill(exclude, -torch.inf).scatter(1, target[:, None], own)
+    return rank_scores(scores, target)[0].rank
 
 
 def hit_at(rank: Tensor, k: int) -> Tensor:

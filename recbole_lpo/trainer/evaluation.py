@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lpo.core.logit_adjustment import adjust
+import torch
+from recbole.utils import ModelType
+
 from recbole_lpo.data.history import HistoryIndex
+from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.evaluator.collector import ProductScores
 from recbole_lpo.evaluator.groups import Evaluation
+from recbole_lpo.model.backbones import product_encoder
 from recbole_lpo.run_folder import CHECKPOINTS
 from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, save_checkpoint
 
 _ALL_DIGITS = 15
+# Scores that are there at once where nothing speaks against it: 128 MB of float32.
+_WHOLE_CELLS = 2**25
+# The most, where a model can only score whole rows: 512 MB of float32, as for general models.
+_MOST_CELLS = 2**27
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One evaluation.
+
+    logit_adjust  strength of the post-hoc logit adjustment that it was made under, >= 0
+    figures       metrics, rounded to `metric_decimal_place`
+    evaluation    users, targets and ranks; None where a row holds out none or several items
+    """
+
+    logit_adjust: float
+    figures: OrderedDict[str, float]
+    evaluation: Evaluation | None
 
 
 class TailEvaluation:
@@ -24,6 +49,9 @@ class TailEvaluation:
     user is ranked or left out by `eval_mask_history` for every model alike (RecBole itself leaves it out for general
     models and ranks it for sequential ones); with `run_dir` set, the best weights go into the run folder instead of
     RecBole's pickled checkpoint.
+
+    Memory stays bounded on a large catalogue: a model that scores by a product with an item table is ranked some items
+    at a time (`eval_chunk_items`), and one that can only score whole rows gets fewer users at once.
     """
 
     run_dir: Path | None = None
@@ -44,9 +72,24 @@ class TailEvaluation:
         return self.eval_collector.last
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        """As RecBole's: an OrderedDict of metrics, rounded to `metric_decimal_place`."""
+        """As RecBole's: an OrderedDict of metrics, rounded to `metric_decimal_place`; under `eval_logit_adjust`."""
         result = self._evaluate_exactly(eval_data, load_best_model, model_file, show_progress)
         return result and self._rounded(result)
+
+    def evaluate_adjusted(
+        self, eval_data, strengths: Sequence[float], *, load_best_model: bool = True, show_progress: bool = False
+    ) -> list[Measured]:
+        """Measure under several strengths (>= 0) of the post-hoc logit adjustment, from the same scores.
+
+        An evaluation for each strength, in their order; none for data without rows.
+        """
+        if not strengths or not eval_data:
+            return []
+        results = self._results(eval_data, tuple(strengths), load_best_model, None, show_progress)
+        return [
+            Measured(strength, self._rounded(result), evaluation)
+            for strength, result, evaluation in zip(strengths, results, self.eval_collector.evaluations, strict=True)
+        ]
 
     def _rounded(self, result) -> OrderedDict[str, float]:
         places = self.config["metric_decimal_place"]
@@ -63,19 +106,26 @@ class TailEvaluation:
         return score, result
 
     def _evaluate_exactly(self, eval_data, load_best_model, model_file, show_progress):
+        strengths = (self.run_settings.eval_logit_adjust,)
+        return self._results(eval_data, strengths, load_best_model, model_file, show_progress)[0]
+
+    def _results(self, eval_data, strengths, load_best_model, model_file, show_progress) -> list:
+        """The unrounded metrics under each strength; None for data without rows."""
         if load_best_model and model_file is None and self.run_dir is not None:
             load_checkpoint(self.best_file, self.model, device=self.device)
             load_best_model = False
         if self.run_settings.eval_mask_history:
             before_test = eval_data._dataset is not self._valid_dataset
             self._history = self._before_test if before_test else self._before_valid
-        self.eval_collector.forget_evaluation()
+        self.eval_collector.start(strengths)
         try:
-            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            first = super().evaluate(eval_data, load_best_model, model_file, show_progress)
         except ValueError as error:
             if "rows of scores hold NaN" in str(error):
                 raise RunError(f"{self.config['model']}: {error} Lower learning_rate, or set clip_grad_norm.") from None
             raise
+        structs, self.eval_collector.structs = self.eval_collector.structs[1:], []
+        return [first, *map(self.evaluator.evaluate, structs)]
 
     @property
     def best_file(self) -> Path:
@@ -97,13 +147,36 @@ class TailEvaluation:
 
     def _full_sort_batch_eval(self, batched_data):
         interaction, history, positive_u, positive_i = batched_data
+        n_rows, n_items, chunk = len(interaction), self.tot_item_num, self.run_settings.eval_chunk_items
         if not self.run_settings.eval_mask_history:
             history = None
         elif history is None:
             history = self._history.cells(interaction[self.config["USER_ID_FIELD"]].cpu(), positive_i)
-        batch = super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
-        interaction, scores, positive_u, positive_i = batch
-        strength = self.run_settings.eval_logit_adjust
-        if strength:
-            scores = adjust(scores, self.eval_collector.log_prior, strength)
-        return interaction, scores, positive_u, positive_i
+        in_one_piece = chunk >= n_items if chunk else n_rows * n_items <= _WHOLE_CELLS
+        encoder = product_encoder(self.model)
+        if encoder and not in_one_piece and not self.eval_collector.needs_whole_rows:
+            return interaction, self._product(encoder, interaction, history, chunk), positive_u, positive_i
+        if n_rows > 1 and n_rows * n_items > _MOST_CELLS and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+            # RecBole asks for the scores of a batch; those of its first half are collected here.
+            first, second = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
+            self.eval_collector.eval_batch_collect(*self._full_sort_batch_eval(_rows(batched_data, first)))
+            return self._full_sort_batch_eval(_rows(batched_data, second))
+        return super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+
+    def _product(self, encoder, interaction, history, chunk: int | None) -> ProductScores:
+        interaction = interaction.to(self.device)
+        rows, columns = history or (torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+        # The padding is no item: it is left out of every row.
+        excluded = (
+            torch.cat([torch.arange(len(interaction)), rows]),
+            torch.cat([torch.full((len(interaction),), PAD_ID), columns]),
+        )
+        hidden, item_table = encoder.encode(self.model, interaction), encoder.item_table(self.model)
+        return ProductScores(hidden, item_table, tuple(part.to(self.device) for part in excluded), chunk)
+
+
+def _rows(batched_data, rows: slice):
+    """Some rows of a batch of a sequential model, each of which holds out one item."""
+    interaction, _, _, positive_i = batched_data
+    positive_i = positive_i[rows]
+    return interaction[rows], None, torch.arange(len(positive_i)), positive_i

@@ -1,8 +1,16 @@
-"""Keeping memory that a step has freed for the next one."""
+"""Keeping memory that a step has freed for the next one, and the most that was used."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
+
+import torch
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _AS_MUCH_AS_IT_TAKES = 2**31 - 1
@@ -22,3 +30,18 @@ def keep_freed_memory() -> bool:
     return bool(
         mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _AS_MUCH_AS_IT_TAKES) and mallopt(_TOP_PAD, 256 * 2**20)
     )
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory so far, in units of 10^6 bytes: of the process, or of torch's tensors on a CUDA device.
+
+    It never falls: in a process that trains several models, a later run shows at least what an earlier one took. None
+    where the system does not tell (Windows).
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kibibytes, macOS in bytes.
+    return (peak if sys.platform == "darwin" else peak * 1024) / 1e6

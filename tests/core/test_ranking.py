@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from recbole_lpo.core.ranking import group_mean, hit_at, mrr_at, ndcg_at, rank_and_ties, target_rank
+from recbole_lpo.core.ranking import group_mean, hit_at, mrr_at, ndcg_at, target_rank
 
 fast = settings(max_examples=50, deadline=None)
 RANKS = st.lists(st.integers(1, 60), min_size=1, max_size=30).map(torch.tensor)
@@ -59,16 +59,6 @@ def test_the_rank_lies_between_the_best_and_the_worst_order_of_equal_scores(tabl
     best, worst = 1 + (scores > own).sum(dim=1), (scores >= own).sum(dim=1)
     rank = target_rank(scores, target)
     assert ((best <= rank) & (rank <= worst)).all()
-
-
-@fast
-@given(tables())
-def test_the_number_of_ties_leaves_the_target_itself_out(table):
-    scores, target, exclude = table
-    _, ties = rank_and_ties(scores, target, exclude=exclude)
-    level = (scores == scores.gather(1, target[:, None])) & ~exclude
-    expected = [sum(row) - row[one] for row, one in zip(level.int().tolist(), target.tolist(), strict=True)]
-    assert ties.tolist() == expected
 
 
 @fast
