@@ -59,6 +59,8 @@ def encoding_class(backbone: str) -> type:
     """The class of a backbone with the methods of its encoder: its scores and loss are those of the backbone."""
     base, encoder = BACKBONES[backbone]
     return type(backbone, (encoder, base), {"__module__": __name__})
+
+
 # How RecBole's own class scores all items: by the product of `encode` and `item_table`. A class that overrides this, or
 # a model in which it was replaced, may score otherwise.
 _SCORES_BY_PRODUCT = {base.full_sort_predict: encoder for base, encoder in BACKBONES.values()}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recbole_lpo.core.precision import at_least_float32, full_precision
 from recbole_lpo.core.weighting import tail_weights
 from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
@@ -81,8 +82,9 @@ class ObjectiveMixin:
         reference_states gives the hidden states of a frozen policy, (B, D'). Both are asked for where needed only.
         """
         is_tail = self.position_in_head[target] < 0
-        rows = self.row_losses(hidden, target, is_tail, known_items, reference_states)
-        return self._weighted_sum(rows, is_tail)
+        with full_precision(hidden.device):
+            rows = self.row_losses(at_least_float32(hidden), target, is_tail, known_items, reference_states)
+            return self._weighted_sum(rows, is_tail)
 
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
         """The loss of each row, unweighted, (B,); the arguments of `loss_of`, and is_tail (B,) bool."""

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from recbole_lpo.core.gathered_rows import with_sparse_rows
 from recbole_lpo.core.item_softmax import target_nll
+from recbole_lpo.core.precision import at_least_float32, full_precision
 from recbole_lpo.data.sequences import PackedBatch
 from recbole_lpo.model.encoders import SequenceEncoder
+from recbole_lpo.model.packed_sasrec import sasrec_states
 
 # Causal, padded on the right, and read at the last position: checked against the prefix rows in the tests.
 POSITIONWISE = (SASRec, GRU4Rec, SASRecF, GRU4RecF, FDSA)
@@ -27,8 +29,11 @@ def can_pack(model: nn.Module) -> bool:
 def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
     """(T, D) hidden states from which the targets of a batch are predicted.
 
-    The model's own `forward` runs; only the step that keeps the last position is left out.
+    SASRec has an encoder of its own for this. Elsewhere the model's own `forward` runs; only the step that keeps the
+    last position is left out.
     """
+    if type(model).forward is SASRec.forward:
+        return sasrec_states(model, batch)
     model.gather_indexes = _every_position
     try:
         states = model.forward(batch.items, batch.length)
@@ -49,7 +54,8 @@ def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int, item_softma
         table = with_sparse_rows(table)
     hidden = hidden_states(model, batch)
     if not ours:
-        return target_nll(hidden, table, batch.target, method=item_softmax).mean()
+        with full_precision(hidden.device):
+            return target_nll(at_least_float32(hidden), table, batch.target, method=item_softmax).mean()
     model.item_table = lambda: table
     try:
         return model.loss_of(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from recbole_lpo.core.item_softmax import item_scores
 from recbole_lpo.data.sequences import PackedBatch
 from recbole_lpo.errors import InputError
+from recbole_lpo.model.caser import trim_padding
 from recbole_lpo.model.packed import can_pack, hidden_states
 
 
@@ -22,7 +23,7 @@ class ReferencePolicy:
     def __init__(self, model: nn.Module, *, keep_states: bool = True) -> None:
         """model: of an `encoding_class`, or of a model of ours; keep_states: False for a policy that sees every target
         once."""
-        self.model = model.eval().requires_grad_(False)
+        self.model = trim_padding(model.eval().requires_grad_(False))
         self._keep_states = keep_states
         self._states: Tensor | None = None
         # On the CPU, like the events themselves: to ask it makes no device wait for the host.

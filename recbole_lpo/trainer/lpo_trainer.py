@@ -13,11 +13,14 @@ from tqdm import tqdm
 
 from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
-from recbole_lpo.data.sequences import PackedSequences
+from recbole_lpo.core.precision import half_precision
+from recbole_lpo.data.sequences import PackedBatch, PackedSequences
 from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.model.caser import trim_padding
 from recbole_lpo.model.packed import can_pack, packed_loss
 from recbole_lpo.trainer.evaluation import TailEvaluation
 from recbole_lpo.trainer.moments import forget_moments
+from recbole_lpo.trainer.optimizer import fused
 from recbole_lpo.trainer.schedule import attach_schedule
 
 
@@ -26,13 +29,17 @@ class LoopPolicy:
 
     Against RecBole's `fit`: the learning rate can warm up and decay; early stopping compares the unrounded metric, and
     a tie is no improvement (RecBole rounds to four digits and lets a tie reset the patience); the parts of the loss are
-    logged for head and tail; a loss that is not finite ends the run with epoch and learning rate.
+    logged for head and tail; a loss that is not finite ends the run at the end of its epoch, with the first step that
+    had one and the learning rate there; Adam runs fused; mixed precision (`enable_amp`) is bfloat16 where the device
+    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`).
 
     history  one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
     """
 
     def __init__(self, config, model) -> None:
         super().__init__(config, model)
+        if self.run_settings.batching == "packed":
+            trim_padding(self.model)
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self._packed: PackedSequences | None = None
@@ -94,37 +101,59 @@ class LoopPolicy:
         self.tensorboard.flush()
         return self.best_valid_score, self.best_valid_result
 
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        """RecBole's epoch, or one over whole histories where the model allows it (`batching`).
+    def _build_optimizer(self, **kwargs):
+        return fused(super()._build_optimizer(**kwargs))
 
-        Before it, `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has
-        overwritten, as (parameter, row numbers), or None.
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        """An epoch over whole histories where the model allows it (`batching`), over RecBole's rows elsewhere.
+
+        RecBole's own epoch where a trainer has one of its own, and where several processes train together. Before it,
+        `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has overwritten, as
+        (parameter, row numbers), or None.
         """
         if hasattr(self.model, "start_epoch"):
             for weight, rows in self.model.start_epoch(epoch_idx) or ():
                 forget_moments(self.optimizer, weight, rows)
-        if self._packed is None:
+        if super()._train_epoch.__func__ is not Trainer._train_epoch or not self.config["single_spec"]:
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
-        batches = self._packed.epoch(epoch_idx)
+        if self._packed is not None:
+            batches, loss_of = self._packed.epoch(epoch_idx), self._packed_loss
+        else:
+            batches = (batch.to(self.device) for batch in train_data)
+            loss_of = loss_func or self.model.calculate_loss
+        steps = len(self._packed or train_data)
         if show_progress:
-            batches = tqdm(batches, total=len(self._packed), ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
-        total = torch.zeros((), device=self.device, dtype=torch.float64)
-        for batch in batches:
+            batches = tqdm(batches, total=steps, ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)
+        dtype = half_precision(self.device)
+        # bfloat16 has the range of float32: only float16 needs its loss scaled.
+        scaling = self.enable_scaler and dtype == torch.float16
+        scaler = torch.amp.GradScaler(self.device.type, enabled=scaling)
+        losses, rates = torch.zeros(steps, device=self.device, dtype=torch.float64), []
+        for step, batch in enumerate(batches):
             self.optimizer.zero_grad()
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                loss = packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
+            with torch.autocast(self.device.type, dtype, enabled=self.enable_amp):
+                loss = loss_of(batch)
+            # Models of RecBole may give the parts of their loss.
+            loss = sum(loss) if isinstance(loss, tuple) else loss
             scaler.scale(loss).backward()
             if self.clip_grad_norm:
                 scaler.unscale_(self.optimizer)
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+            losses[step] = loss.detach()
+            rates.append(self._rate())
             scaler.step(self.optimizer)
             scaler.update()
-            total += loss.detach()
         # Read once an epoch: reading each step's loss would make the device wait for the host.
-        self._check_nan(total)
-        return total.item()
+        self._check_finite(losses, rates)
+        return losses.sum().item()
+
+    def _packed_loss(self, batch: PackedBatch) -> torch.Tensor:
+        return packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
+
+    def _rate(self) -> float | None:
+        """The learning rate now; None where the optimizer has none of torch's kind."""
+        return self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
 
     def _pack(self, train_data) -> PackedSequences | None:
         if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
@@ -151,7 +180,7 @@ class LoopPolicy:
         record = {
             "epoch": epoch,
             "seconds": perf_counter() - started,
-            "learning_rate": self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None,
+            "learning_rate": self._rate(),
             "train_loss": total / max(1, len(self._packed or train_data)),
         }
         monitor = getattr(self.model, "loss_monitor", None)
@@ -185,14 +214,23 @@ class LoopPolicy:
         if verbose:
             self.logger.info(_epoch_line(record, self.valid_metric))
 
+    def _check_finite(self, losses: torch.Tensor, rates: list[float]) -> None:
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            step = int(finite.int().argmin())
+            self._fail(losses[step], f"in epoch {self._epoch}, step {step + 1} of {len(losses)},", rates[step])
+
     def _check_nan(self, loss) -> None:
+        """RecBole's own epochs ask this after every step."""
         if not torch.isfinite(loss):
-            best = f"best so far: epoch {self.best_epoch}" if self.best_epoch is not None else "no epoch was finished"
-            raise RunError(
-                f"{self.config['model']}: the training loss is {loss.item()} in epoch {self._epoch} at learning rate "
-                f"{self.optimizer.param_groups[0]['lr']:g} ({best}). Lower learning_rate, or set clip_grad_norm to "
-                "{'max_norm': 1.0}."
-            )
+            self._fail(loss, f"in epoch {self._epoch}", self._rate())
+
+    def _fail(self, loss: torch.Tensor, where: str, rate: float) -> None:
+        best = f"best so far: epoch {self.best_epoch}" if self.best_epoch is not None else "no epoch was finished"
+        raise RunError(
+            f"{self.config['model']}: the training loss is {loss.item()} {where} at learning rate {rate:g} ({best}). "
+            "Lower learning_rate, or set clip_grad_norm to {'max_norm': 1.0}."
+        )
 
 
 class LPOTrainer(LoopPolicy, TailEvaluation, Trainer):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from recbole_lpo.config import Config
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.sequences import PackedSequences
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.packed import POSITIONWISE, can_pack, hidden_states, packed_loss
+from recbole_lpo.model.packed_sasrec import _causal_attention
 from tests.conftest import REAL_DATA, SMALL
 
 
@@ -23,6 +26,13 @@ def built(name, settings):
 def packed(config, train, **changes):
     settings = {"window_step": 1, "batch_targets": 64, "seed": 1, "max_length": config["MAX_ITEM_LIST_LENGTH"]}
     return PackedSequences(train._dataset, **{**settings, **changes})
+
+
+def prefixes_of(batch):
+    """(histories (T, 8), lengths (T,)): RecBole's rows for the targets of a batch"""
+    known = torch.zeros((len(batch.target), 8), dtype=torch.int64)
+    known[:, : batch.items.shape[1]] = batch.known_items()
+    return known, (known > 0).sum(dim=1)
 
 
 def rows_of(histories, targets):
@@ -80,10 +90,41 @@ def test_packed_states_are_the_states_of_the_prefixes(name, toy):
     assert can_pack(model)
     with torch.no_grad():
         for batch in packed(config, train).epoch(0):
-            known = torch.zeros((len(batch.target), 8), dtype=torch.int64)
-            known[:, : batch.items.shape[1]] = batch.known_items()
-            by_prefix = model.forward(known, (known > 0).sum(dim=1))
+            by_prefix = model.forward(*prefixes_of(batch))
             torch.testing.assert_close(hidden_states(model, batch), by_prefix, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["dropout", "attn_dropout", "out_dropout", "feed_forward.dropout"])
+def test_sasrec_drops_out_where_recbole_does(place, toy):
+    # A dropout of 1 leaves nothing to chance.
+    config, train, model = built("SASRec", toy)
+    model.train()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout):
+            module.p = float(name == place if place == "dropout" else name.endswith(f".{place}"))
+    batch = next(packed(config, train).epoch(0))
+    alone = model.forward(*prefixes_of(batch))
+    torch.testing.assert_close(hidden_states(model, batch), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden_act", ["gelu", "relu", "swish", "tanh", "sigmoid"])
+def test_sasrecs_gradients_are_those_of_the_prefixes(hidden_act, toy):
+    config, train, model = built("SASRec", {**toy, "hidden_act": hidden_act})
+    model.double()
+    batch = next(packed(config, train).epoch(0))
+    weight = torch.randn(len(batch.target), 16, dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad((weight * states).sum(), list(model.parameters()))
+        for states in (hidden_states(model, batch), model.forward(*prefixes_of(batch)))
+    )
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-7, atol=1e-7)
+
+
+def test_attention_with_dropout_is_that_of_torch_where_nothing_is_dropped():
+    query, key, value = torch.randn(3, 5, 4, 8, dtype=torch.float64)
+    expected = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    torch.testing.assert_close(_causal_attention(query, key, value, 0.0), expected)
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data")

@@ -176,7 +176,7 @@ def test_data_without_validation_interactions_serves_a_run_without_validation(tm
 
 
 class Breaks:
-    """The loss of a batch, but not finite from the second epoch on."""
+    """The loss of a batch, but not finite after some batches."""
 
     def __init__(self, loss, batches, value):
         self.loss, self.left, self.value = loss, batches, value
@@ -188,7 +188,7 @@ class Breaks:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("batching", ["packed", "prefix"])
-def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_and_rate_and_keeps_the_best_weights(
+def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_step_and_rate_and_keeps_the_best_weights(
     batching, value, data, monkeypatch
 ):
     settings, (train, valid, _) = data
@@ -200,14 +200,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_and_rate_and_keeps_th
     saved = []
     save = trainer._save_checkpoint
     trainer._save_checkpoint = lambda *a, **options: (save(*a, **options), saved.append(trainer.best_file.read_bytes()))
+    steps = len(trainer._pack(train) or train)
     if batching == "packed":
-        batches = len(trainer._pack(train))
-        monkeypatch.setattr(lpo_trainer, "packed_loss", Breaks(packed_loss, batches, value))
+        monkeypatch.setattr(lpo_trainer, "packed_loss", Breaks(packed_loss, steps + 2, value))
     else:
-        model.calculate_loss = Breaks(model.calculate_loss, len(train), value)
-    with pytest.raises(
-        RunError, match=r"^LPOSASRec: the training loss is (nan|inf) in epoch 1 at learning rate 0\.0125"
-    ):
+        model.calculate_loss = Breaks(model.calculate_loss, steps + 2, value)
+    where = rf"epoch 1, step 3 of {steps}, at learning rate 0\.0125 \(best so far: epoch 0\)"
+    with pytest.raises(RunError, match=rf"^LPOSASRec: the training loss is (nan|inf) in {where}"):
         trainer.fit(train, valid, verbose=False)
     assert [trainer.best_file.read_bytes()] == saved
     assert all(torch.isfinite(weight).all() for weight in torch.load(trainer.best_file)["state_dict"].values())

