@@ -1,4 +1,5 @@
 # make demo: set up, train, show the tail table.   make test: set up, then the whole test suite.
+# make bench: our path beside RecBole's, about 25 minutes on two cores.   make bench ARGS=--quick: a few minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +10,15 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 OLDEST := .oldest
 
-.PHONY: demo test test-newest test-oldest venv lint wheel clean
+.PHONY: demo bench test test-newest test-oldest venv lint wheel clean
 
 demo: venv
 	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --stopping_step=5
+
+# All cores: what it starts sets its own number of threads (ARGS=--threads=1).
+bench: venv
+	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks --table
 
 test: test-newest test-oldest
 

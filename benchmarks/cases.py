@@ -1,0 +1,174 @@
+"""What is measured: the only place that lists the cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+OURS, RECBOLE, NO_ANOMALY = "ours", "recbole", "recbole-no-anomaly"
+# The users of Amazon Beauty, on whom catalogue and history grow.
+_USERS = 22_363
+_TARGETS, _WIDTH = 2048, 64
+
+
+@dataclass(frozen=True)
+class Side:
+    """Who is measured: a name, what differs from the settings of the case, and how many GB it takes at least (too much
+    for a machine is left out). path: what the measure calls it, the name unless given; once: not repeated."""
+
+    name: str
+    path: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    needs_gb: float = 0.0
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    measure   module of `benchmarks.measure`
+    settings  what it measures
+    sides     in the order in which they run
+    repeat    how often, the sides in turns
+    expect    seconds of one process, about, on two cores
+    by_name   takes hours: measured only where `--only` asks for it, and a stored result counts
+    seeds     repetition n runs with seed 2020 + n; otherwise all run with the same seed
+    """
+
+    name: str
+    measure: str
+    settings: dict[str, Any]
+    sides: tuple[Side, ...]
+    repeat: int = 1
+    expect: float = 20.0
+    by_name: bool = False
+    seeds: bool = False
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How much of everything.
+
+    timing, growth_timing: how long steps are timed; own_seconds: ours, enough for a whole epoch of most models; models:
+    how often each is repeated; users: with the mean length of their histories; long_runs, long_expect: for what takes
+    hours.
+    """
+
+    repeat: int
+    timing: dict[str, float]
+    growth_timing: dict[str, float]
+    own_seconds: float
+    models: dict[str, int]
+    catalogue: tuple[int, ...]
+    lengths: tuple[int, ...]
+    users: tuple[tuple[int, float], ...]
+    long_runs: dict[str, int]
+    long_expect: float
+    seeds: int
+
+
+_FULL = _Scale(
+    repeat=3,
+    timing={"warm_steps": 1, "min_steps": 2, "seconds": 4.0},
+    growth_timing={"warm_steps": 1, "min_steps": 1, "seconds": 3.0},
+    own_seconds=12.0,
+    models={"SASRec": 3, "GRU4Rec": 3, "Caser": 2, "LPOSASRec": 1, "LPOGRU4Rec": 1, "LPOCaser": 1},
+    catalogue=(10_000, 100_000, 1_000_000),
+    lengths=(10, 50, 200),
+    users=((10_000, 9.0), (100_000, 9.0), (1_000_000, 20.0)),
+    long_runs={"epochs": 300},
+    long_expect=3600.0,
+    seeds=5,
+)
+_QUICK = _Scale(
+    repeat=1,
+    timing={"warm_steps": 1, "min_steps": 1, "seconds": 1.0},
+    growth_timing={"warm_steps": 1, "min_steps": 1, "seconds": 1.0},
+    own_seconds=1.0,
+    models={"SASRec": 1, "GRU4Rec": 1, "LPOSASRec": 1},
+    catalogue=(10_000, 100_000),
+    lengths=(10, 50),
+    users=((10_000, 9.0),),
+    long_runs={"epochs": 3},
+    long_expect=60.0,
+    seeds=1,
+)
+
+
+def cases(datasets: Sequence[str], *, quick: bool) -> list[Case]:
+    """Every case. quick: fewer steps and models, less growth, short end-to-end runs; a few minutes."""
+    scale = _QUICK if quick else _FULL
+    return [
+        *(case for dataset in datasets for case in _on_dataset(dataset, scale)),
+        _preferences(datasets[0], scale),
+        *_catalogue(scale),
+        *_length(scale),
+        *_users(scale),
+        *(case for dataset in datasets for case in _by_name(dataset, scale)),
+    ]
+
+
+def _on_dataset(dataset: str, scale: _Scale) -> Iterator[Case]:
+    for model, repeat in scale.models.items():
+        settings = {"dataset": dataset, "model": model, "max_length": 50, **scale.timing}
+        recbole = () if model.startswith("LPO") else (Side(RECBOLE), Side(NO_ANOMALY, once=True))
+        ours = Side(OURS, settings={"seconds": scale.own_seconds})
+        yield Case(f"epoch/{dataset}/{model}", "training", settings, (ours, *recbole), repeat)
+    settings = {"dataset": dataset, "model": "SASRec", "max_length": 50}
+    yield Case(f"evaluation/{dataset}", "evaluation", settings, (Side(OURS), Side(RECBOLE)), min(2, scale.repeat))
+
+
+def _preferences(dataset: str, scale: _Scale) -> Case:
+    """Objectives beside cross-entropy, over a whole epoch. The one before it, which fills the cache of the reference's
+    hidden states, is not counted."""
+    settings = {"dataset": dataset, "backbone": "SASRec", "max_length": 50}
+    settings |= {**scale.timing, "warm_epoch": True, "seconds": 600.0}
+    models = {"SASRec": False, "LPOSASRec": False, "DPOSASRec": True, "SDPOSASRec": True}
+    sides = [Side(model, OURS, {"model": model, "reference": reference}) for model, reference in models.items()]
+    return Case(f"preference/{dataset}", "training", settings, tuple(sides), scale.repeat, expect=30)
+
+
+def _catalogue(scale: _Scale) -> Iterator[Case]:
+    for items in scale.catalogue:
+        expect = 15 + items / 20_000
+        # The scores of a batch, their softmax, and their gradient.
+        batch_gb = 3 * 4 * _TARGETS * items / 1e9
+        # RecBole scores 4,096 users at once and marks the hits in a table of the same size.
+        users_gb = 2 * 4 * 4096 * items / 1e9
+        loss = {"targets": _TARGETS, "items": items, "width": _WIDTH, "seconds": scale.growth_timing["seconds"]}
+        sides = (Side(OURS), Side("matmuls"), Side("linear_cross_entropy"), Side("dense", needs_gb=batch_gb))
+        yield Case(f"catalogue/loss/{items}", "softmax", loss, sides, expect=expect)
+        data = {"synthetic": {"users": _USERS, "items": items}, "model": "SASRec", "max_length": 50}
+        sides = (Side(OURS), Side(RECBOLE, needs_gb=batch_gb))
+        yield Case(f"catalogue/training/{items}", "training", data | scale.growth_timing, sides, expect=expect)
+        sides = (Side(OURS), Side(RECBOLE, needs_gb=users_gb))
+        yield Case(f"catalogue/evaluation/{items}", "evaluation", data, sides, expect=expect)
+
+
+def _length(scale: _Scale) -> Iterator[Case]:
+    for length in scale.lengths:
+        made = {"users": 2_000, "items": 10_000, "mean_length": 1.2 * length + 5}
+        settings = {"synthetic": made, "model": "SASRec", "max_length": length, **scale.growth_timing}
+        yield Case(f"length/{length}", "training", settings, (Side(OURS), Side(RECBOLE)), expect=15 + length / 4)
+
+
+def _users(scale: _Scale) -> Iterator[Case]:
+    for users, mean_length in scale.users:
+        made = {"users": users, "items": 10_000, "mean_length": mean_length}
+        settings = {"synthetic": made, "model": "SASRec", "max_length": 50, **scale.growth_timing}
+        # RecBole's rows: 50 items and 50 times for each target, and a copy while they are split.
+        rows_gb = users * mean_length * 50 * (8 + 4) * 2 / 1e9
+        sides = (Side(OURS), Side(RECBOLE, needs_gb=rows_gb))
+        yield Case(f"users/{users}", "training", settings, sides, expect=15 + users / 8_000)
+
+
+def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
+    settings = {"dataset": dataset, "max_length": 50, "config": scale.long_runs}
+    sasrec, last = settings | {"model": "SASRec"}, {"expect": scale.long_expect, "by_name": True}
+    yield Case(f"end-to-end/{dataset}", "end_to_end", sasrec, (Side(RECBOLE), Side(OURS)), **last)
+    for model in ("SASRec", "GRU4Rec"):
+        sides, named = (Side("packed"), Side("prefix")), settings | {"model": model}
+        name = f"equal-accuracy/{dataset}/{model}"
+        yield Case(name, "accuracy", named, sides, scale.seeds, seeds=True, **last)

@@ -1,0 +1,74 @@
+"""The loss over a whole catalogue, forward and backward, without any model around it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks import memory
+from recbole_lpo.core.item_softmax import target_nll
+
+_COLUMNS = 8192
+
+
+def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dict[str, float]:
+    """settings: `targets`, `items`, `width`, `seconds`: repeat until they have passed, the first time not counted where
+    there are more. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks), or
+    `matmuls`: the three that any exact loss needs, chunked, and nothing else.
+
+    above_mb: peak over the inputs and their gradients.
+    """
+    draw = torch.Generator().manual_seed(2020)
+    shape = (settings["items"], settings["width"])
+    table = (torch.randn(shape, generator=draw) * 0.02).requires_grad_()
+    hidden = torch.randn((settings["targets"], settings["width"]), generator=draw).requires_grad_()
+    target = torch.randint(1, settings["items"], (settings["targets"],), generator=draw)
+    memory.start_again()
+    before, seconds, begun = memory.resident(), [], perf_counter()
+    while not seconds or perf_counter() - begun < settings["seconds"]:
+        table.grad = hidden.grad = None
+        started = perf_counter()
+        _STEPS[side](hidden, table, target)
+        seconds.append(perf_counter() - started)
+    counted = seconds[1:] or seconds
+    gradients = sum(leaf.grad.numel() * leaf.grad.element_size() for leaf in (table, hidden)) / 1e6
+    return {
+        "step_seconds": sum(counted) / len(counted),
+        "steps": len(counted),
+        "above_mb": memory.peak() - before - gradients,
+        "peak_mb": memory.peak(),
+    }
+
+
+def _ours(hidden: Tensor, table: Tensor, target: Tensor) -> None:
+    target_nll(hidden, table, target).mean().backward()
+
+
+def _dense(hidden: Tensor, table: Tensor, target: Tensor) -> None:
+    functional.cross_entropy(hidden @ table.T, target).backward()
+
+
+def _linear_cross_entropy(hidden: Tensor, table: Tensor, target: Tensor) -> None:
+    options = torch.nn.LinearCrossEntropyOptions()
+    functional.linear_cross_entropy(hidden, table, target, options=options).backward()
+
+
+@torch.no_grad()
+def _matmuls(hidden: Tensor, table: Tensor, target: Tensor) -> None:
+    hidden.grad, table.grad = torch.zeros_like(hidden), torch.empty_like(table)
+    for rows, gradient in zip(table.split(_COLUMNS), table.grad.split(_COLUMNS), strict=True):
+        scores = hidden @ rows.T
+        hidden.grad += scores @ rows
+        torch.mm(scores.T, hidden, out=gradient)
+
+
+_STEPS = {
+    "ours": _ours,
+    "dense": _dense,
+    "linear_cross_entropy": _linear_cross_entropy,
+    "matmuls": _matmuls,
+}

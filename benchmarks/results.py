@@ -1,0 +1,102 @@
+"""What was measured, on file: one JSON a run, `results/<date>-<machine>.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+class ResultFile:
+    """The file of a run; written anew after every measurement, so that an interrupted run keeps what it has done.
+
+    It holds `started`, `quick`, `threads`, `machine`, `versions`, and `measurements`: each with case, side, repetition,
+    settings, measured (date and time), and either figures, or error, or left_out (a reason).
+    """
+
+    def __init__(self, folder: Path, head: dict[str, Any]) -> None:
+        now = datetime.now()
+        self.content = {"started": f"{now:%Y-%m-%d %H:%M:%S}", **head, "measurements": []}
+        self.path = folder / f"{now:%Y%m%d-%H%M%S}-{head['machine']['id']}.json"
+
+    def add(self, measurement: dict[str, Any]) -> None:
+        """Append one measurement."""
+        self.content["measurements"].append(measurement)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_suffix(".partial")
+        aside.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        os.replace(aside, self.path)
+
+
+def stored(folder: Path) -> list[dict[str, Any]]:
+    """The contents of all result files, newest first."""
+    files = sorted(folder.glob("*.json"), reverse=True)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def find(
+    runs: Iterable[dict[str, Any]], job: dict[str, Any], head: dict[str, Any], *, timed: bool
+) -> dict[str, Any] | None:
+    """The newest measurement of the same case, side, repetition and settings, with the same torch and RecBole and,
+    where times count (`timed`), on the same machine with as many threads; None where there is none."""
+    same = ("case", "side", "repetition", "settings")
+    for run in runs:
+        if any(run["versions"].get(name) != head["versions"].get(name) for name in ("torch", "recbole")):
+            continue
+        if timed and (run["machine"]["id"], run["threads"]) != (head["machine"]["id"], head["threads"]):
+            continue
+        for measurement in run["measurements"]:
+            if "figures" in measurement and all(measurement[key] == job[key] for key in same):
+                return measurement
+    return None
+
+
+def medians(measurements: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(case, side) to the median of each figure over the repetitions; `n` how many, `least` and `most` of each figure.
+
+    A side that failed or was left out has `reason` in place of figures.
+    """
+    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    reasons: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in measurements:
+        key = (one["case"], one["side"])
+        if "figures" in one:
+            grouped.setdefault(key, []).append(one["figures"])
+        else:
+            reasons[key] = {"reason": one.get("left_out") or one["error"]}
+    return reasons | {key: _summary(figures) for key, figures in grouped.items()}
+
+
+def _summary(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name, value in figures[0].items() if isinstance(value, int | float) or value is None]
+    values = {name: [one[name] for one in figures if one.get(name) is not None] for name in names}
+    found = {name: statistics.median(known) if known else None for name, known in values.items()}
+    known = {name: each for name, each in values.items() if each}
+    found["least"] = {name: min(each) for name, each in known.items()}
+    found["most"] = {name: max(each) for name, each in known.items()}
+    found["each"] = known
+    found["n"] = len(figures)
+    return found
+
+
+def newest(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """(head, measurements) to show: the newest full run, and cases that it lacks from older full runs on the same
+    machine with as many threads, whose measurements have `from`, their head. None where there is no full run."""
+    full = [run for run in runs if not run["quick"] and any("figures" in one for one in run["measurements"])]
+    if not full:
+        return None
+    first, shown, taken = full[0], [], set()
+    for run in full:
+        if (run["machine"]["id"], run["threads"]) != (first["machine"]["id"], first["threads"]):
+            continue
+        found = {one["case"] for one in run["measurements"] if "figures" in one} - taken
+        older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions")}}
+        shown += [one | older for one in run["measurements"] if one["case"] in found]
+        taken |= found
+    return first, shown

@@ -1,0 +1,26 @@
+"""One measurement in a process of its own: python -m benchmarks.worker JOB.json RESULT.json"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Measure what the job file says (measure, side, settings, folders, threads) and write the figures."""
+    job_file, result_file = sys.argv[1:]
+    # RecBole's Config reads the command line.
+    del sys.argv[1:]
+    import torch
+
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    torch.set_num_threads(job["threads"])
+    measure = importlib.import_module(f"benchmarks.measure.{job['measure']}").measure
+    figures = measure(job["side"], job["settings"], job["folders"])
+    Path(result_file).write_text(json.dumps(figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
