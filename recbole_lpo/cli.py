@@ -1,26 +1,27 @@
-"""The command line: run | evaluate | recommend | prepare | doctor."""
+"""The command line: run | compare | evaluate | recommend | prepare | doctor."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from recbole_lpo import evaluate_cli, recommend_cli
+from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import run
 from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.table import result_table
+from recbole_lpo.user_backbones import import_plugins
 from recbole_lpo.version import __version__
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME [--key=value ...]
+       recbole-lpo compare --models=SASRec,LPOSASRec --datasets=ml-100k --seeds=3 [--jobs=2] [--key=value ...]
        recbole-lpo evaluate --run_dir=DIR [--eval_logit_adjust=0,0.1,0.3] [--eval_mask_history=True]
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
        recbole-lpo prepare --dataset=NAME --input=FILE
@@ -45,13 +46,17 @@ option of every command
 _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet",)
 _PLUGIN = "--plugin="
+# Never read as a number or a list.
+_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "study", "baseline", "output")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(_without_plugins(arguments))
+        plugins = [word.removeprefix(_PLUGIN) for word in arguments if word.startswith(_PLUGIN)]
+        import_plugins(plugins)
+        return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return WRONG_INPUT
@@ -63,29 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _without_plugins(arguments: list[str]) -> list[str]:
-    """Import the modules that `--plugin=` names, from the working directory too; the other arguments."""
-    names = [word.removeprefix(_PLUGIN) for word in arguments if word.startswith(_PLUGIN)]
-    if names and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"--plugin={name}: cannot be imported: {error}") from None
-    return [word for word in arguments if not word.startswith(_PLUGIN)]
-
-
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], plugins: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments and arguments[0][0] != "-" else ("run", arguments)
     if arguments in (["--version"], ["version"]):
         sys.stdout.write(f"recbole-lpo {__version__}\n")
         return DONE
     if command == "run":
         return _run(rest)
+    if command == "compare":
+        return _compare(rest, plugins)
     modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
     if command not in modules:
-        names = ["run", *modules]
+        names = ["run", "compare", *modules]
         raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")
     parser = argparse.ArgumentParser(prog=f"recbole-lpo {command}", allow_abbrev=False)
     modules[command].add_arguments(parser)
@@ -97,6 +91,13 @@ def _doctor():
     from recbole_lpo import doctor
 
     return doctor
+
+
+def _compare(arguments: list[str], plugins: list[str]) -> int:
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        sys.stdout.write(compare_cli.HELP)
+        return DONE if arguments else WRONG_INPUT
+    return compare_cli.main(parse_settings(arguments), plugins)
 
 
 def _run(arguments: list[str]) -> int:
@@ -148,7 +149,7 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
                 text = words.pop(0)
             else:
                 raise InputError(f"--{key}: has no value; write --{key}=value.")
-        value = text if key in ("model", "dataset", "config_files", "run_dir") else parse_value(text)
+        value = text if key in _TEXTS else parse_value(text)
         if key in found and found[key] != value:
             raise InputError(f"--{key} is given twice: {found[key]} and {value}.")
         found[key] = value

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from recbole.data.transform import construct_transform
 
 from recbole_lpo.config import Config
@@ -41,11 +42,14 @@ def reference_folder(config: Config, train) -> Path:
     state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None
     digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
-    if (folder / METRICS).is_file():
-        logging.getLogger().info("Reference policy of %s: %s, trained before.", config["model"], folder)
-    else:
-        logging.getLogger().info("Reference policy of %s: training %s first.", config["model"], backbone)
-        train(settings | {"run_dir": str(folder), "eval_logit_adjust_curve": []})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Of several runs beside each other one trains it, and the others wait.
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if (folder / METRICS).is_file():
+            logging.getLogger().info("Reference policy of %s: %s, trained before.", config["model"], folder)
+        else:
+            logging.getLogger().info("Reference policy of %s: training %s first.", config["model"], backbone)
+            train(settings | {"run_dir": str(folder), "eval_logit_adjust_curve": []})
     return folder
 
 

@@ -62,7 +62,7 @@ def _free_folder(wanted: Path) -> Path:
 def write_settings(folder: Path, given: dict[str, Any]) -> None:
     """`settings.yaml`: all that is needed to run it again with `--config_files=<folder>/settings.yaml`."""
     settings = yaml.safe_dump(plain_settings(given), sort_keys=True, allow_unicode=True)
-    _write_whole(folder / SETTINGS, settings.encode())
+    write_whole(folder / SETTINGS, settings.encode())
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -84,12 +84,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """`metrics.json`, unrounded; a figure without a value (a group without users) is null."""
-    _write_whole(folder / METRICS, (json.dumps(_without_nan(metrics), indent=2) + "\n").encode())
+    write_whole(folder / METRICS, (json.dumps(_without_nan(metrics), indent=2) + "\n").encode())
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """`history.jsonl`: one line an epoch."""
-    _write_whole(folder / HISTORY, "".join(json.dumps(_without_nan(record)) + "\n" for record in history).encode())
+    write_whole(folder / HISTORY, "".join(json.dumps(_without_nan(record)) + "\n" for record in history).encode())
 
 
 def write_per_user(folder: Path, evaluation: Evaluation, user_tokens, item_tokens) -> None:
@@ -100,10 +100,11 @@ def write_per_user(folder: Path, evaluation: Evaluation, user_tokens, item_token
     users, targets = user_tokens[evaluation.user.numpy()], item_tokens[evaluation.target.numpy()]
     rows.writerows(zip(users, targets, evaluation.rank.tolist(), evaluation.group_of(), strict=True))
     # No time stamp in the gzip header: the same run gives the same bytes.
-    _write_whole(folder / PER_USER, gzip.compress(text.getvalue().encode(), mtime=0))
+    write_whole(folder / PER_USER, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write aside, then rename, so that `path` is never half a file."""
     aside = path.with_name(path.name + ".partial")
     aside.write_bytes(content)
     os.replace(aside, path)

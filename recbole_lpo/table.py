@@ -33,7 +33,7 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
         for name, k, figures in _rows(run, cuts)
     ]
     table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
-    parts = [table if rows else "", _other_metrics(runs), "\n".join(_caption(runs))]
+    parts = [table if rows else "", _other_metrics(runs), "\n".join(caption(runs))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -51,7 +51,8 @@ def _name(run: dict[str, Any], strength: float | None) -> str:
     return f"{run['model']} t={strength:g}" if strength else run["model"]
 
 
-def _caption(runs: Sequence[dict[str, Any]]) -> list[str]:
+def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader needs to judge the figures: counts, split, protocol, seeds, and what makes rows unlike."""
     first = runs[0]
     n, split, protocol = first["n"], first["split"], first["protocol"]
     lines = []

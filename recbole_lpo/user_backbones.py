@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
+import sys
+from collections.abc import Sequence
 
 import torch
 from recbole.data.transform import construct_transform
@@ -53,6 +57,17 @@ def register_backbone(
         raise InputError(f"register_backbone: name = {name}: must be a word that no model of RecBole has.")
     BACKBONES[name] = (model_class, type(f"Probed{encoder.__name__}", (_Probed, encoder), {}))
     announce_backbone(name)
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Import modules of the user's that register backbones, from the working directory too. Raises InputError."""
+    if names and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"--plugin={name}: cannot be imported: {error}") from None
 
 
 class _Probed(SequenceEncoder):

@@ -1,0 +1,148 @@
+"""Running what a study still lacks, several runs beside each other where asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recbole_lpo.compare.study import Run
+from recbole_lpo.errors import InputError
+from recbole_lpo.run_folder import METRICS, PER_USER
+
+_POLL_SECONDS = 0.2
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: seconds it took, and what it said where it failed ("" where it did not)."""
+
+    run: Run
+    folder: Path
+    seconds: float
+    failure: str = ""
+
+
+@dataclass
+class _Started:
+    run: Run
+    folder: Path
+    process: subprocess.Popen
+    log: Path
+    at: float = field(default_factory=time.monotonic)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a whole run: its metrics can be read, and its ranks are there where it has any."""
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        return isinstance(metrics["test"], dict) and (metrics["n"] is None or (folder / PER_USER).stat().st_size > 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def execute(
+    runs: Sequence[Run],
+    output: Path,
+    *,
+    jobs: int = 1,
+    plugins: Sequence[str] = (),
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Run what is not finished yet; the outcomes of these, failed ones among them.
+
+    jobs: how many at once; the threads of the machine are divided among them. plugins: modules that each run imports
+    first. report gets a line for every run that
+    ends. What an interrupted comparison left half done is done again from its start. On KeyboardInterrupt the running
+    ones are ended first.
+    """
+    waiting = [run for run in runs if not is_finished(run.folder(output))]
+    done = len(runs) - len(waiting)
+    if done:
+        report(f"{done} of {len(runs)} runs are finished already")
+    total, outcomes, started = len(waiting), [], []
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    began = time.monotonic()
+    try:
+        while waiting or started:
+            while waiting and len(started) < jobs:
+                started.append(_start(waiting.pop(0), output, threads, plugins))
+            ended = [one for one in started if one.process.poll() is not None]
+            if not ended:
+                time.sleep(_POLL_SECONDS)
+            for one in ended:
+                started.remove(one)
+                outcomes.append(_outcome(one))
+                report(_line(outcomes[-1], len(outcomes), total, time.monotonic() - began))
+    finally:
+        for one in started:
+            one.process.terminate()
+        for one in started:
+            one.process.wait()
+    return outcomes
+
+
+def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Started:
+    folder = run.folder(output)
+    # What is there is no whole run: cut short, or damaged.
+    shutil.rmtree(folder, ignore_errors=True)
+    log = folder.with_name(f"{folder.name}.log")
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "recbole_lpo.compare.worker", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                env=_environment(threads),
+            )
+    except OSError as error:
+        raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None
+    try:
+        told = {"settings": run.settings, "plugins": list(plugins)}
+        process.stdin.write((json.dumps(told, default=str) + "\n").encode())
+        process.stdin.flush()
+    except BrokenPipeError:
+        # It ended at once; its log says why.
+        pass
+    return _Started(run, folder, process, log)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    # The package may be run from a checkout, where only the script's own process knows its place.
+    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    path = {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
+    return {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, str(threads)), **path}
+
+
+def _outcome(one: _Started) -> Outcome:
+    one.process.stdin.close()
+    seconds = time.monotonic() - one.at
+    if one.process.returncode == 0 and is_finished(one.folder):
+        one.log.unlink(missing_ok=True)
+        return Outcome(one.run, one.folder, seconds)
+    said = [line for line in one.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    why = said[-1] if said else f"ended with code {one.process.returncode} without a word"
+    return Outcome(one.run, one.folder, seconds, f"{why} (log: {one.log})")
+
+
+def _line(outcome: Outcome, ended: int, total: int, seconds: float) -> str:
+    run = outcome.run
+    left = seconds / ended * (total - ended)
+    state = f"FAILED: {outcome.failure}" if outcome.failure else f"done in {_clock(outcome.seconds)}"
+    rest = f", about {_clock(left)} left" if ended < total else ""
+    return f"[{ended}/{total}] {run.dataset} {run.method} seed {run.seed}: {state}{rest}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,148 @@
+"""What a comparison runs: methods x datasets x seeds, each with the settings that it is run with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_lpo.errors import InputError, did_you_mean
+from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.registry import model_names
+
+_KEYS = ("datasets", "seeds", "settings", "runs", "baseline")
+FIRST_SEED = 2020
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a method (the name of its row), a dataset, a seed, and all settings that it is given."""
+
+    method: str
+    dataset: str
+    seed: int
+    settings: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """A hash of the settings, and of where the data lies with the sizes and times of its files."""
+        folder = Path(self.settings.get("data_path", "dataset")) / self.dataset
+        files = sorted(path for path in folder.glob(f"{self.dataset}.*") if path.is_file())
+        state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        text = json.dumps([self.settings, state], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def folder(self, output: Path) -> Path:
+        """Its run folder in the folder of the comparison."""
+        return output / "runs" / self.dataset / _as_path(self.method) / f"{self.seed}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison. methods: name of the row -> its settings, `model` among them; settings: those of every row."""
+
+    methods: dict[str, dict[str, Any]]
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    baseline: str
+
+    def runs(self) -> list[Run]:
+        """Every training, the first seed of all methods before the second: a table is useful early."""
+        return [
+            Run(method, dataset, seed, {**self.settings, **own, "dataset": dataset, "seed": seed})
+            for dataset in self.datasets
+            for seed in self.seeds
+            for method, own in self.methods.items()
+        ]
+
+
+def study_of(
+    *,
+    models: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Any = None,
+    file: str | None = None,
+    baseline: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Study:
+    """A study from names, from a yaml file, or from both (what is given here comes after what the file says).
+
+    file: `datasets` (list), `seeds` (list, or how many), `settings` (for every run), `runs` (name of the row -> its
+    settings, `model` among them), `baseline` (name of a row). Raises InputError naming what is wrong.
+    """
+    found = read_yaml(file) if file else {}
+    for key in found:
+        if key not in _KEYS:
+            raise InputError(
+                f"{file}: {key}: there is no such key.{did_you_mean(key, _KEYS)} Keys: {', '.join(_KEYS)}."
+            )
+    methods = _methods(found.get("runs"), file) | {name: {"model": name} for name in models}
+    chosen = tuple(str(name) for name in datasets or _listed(found.get("datasets")))
+    if not methods:
+        raise InputError("compare: no method. Name some, as --models=SASRec,LPOSASRec, or `runs` in a --study file.")
+    if not chosen:
+        raise InputError("compare: no dataset. Name some, as --datasets=ml-100k, or `datasets` in a --study file.")
+    known = model_names()
+    for name, own in methods.items():
+        if own["model"] not in known:
+            raise InputError(f"{name}: model = {own['model']}: unknown.{did_you_mean(str(own['model']), known)}")
+    wanted = baseline or found.get("baseline") or next(iter(methods))
+    if wanted not in methods:
+        raise InputError(
+            f"baseline = {wanted}: is no row.{did_you_mean(str(wanted), methods)} Rows: {', '.join(methods)}."
+        )
+    shared = {**_mapping(found.get("settings"), "settings", file), **(settings or {})}
+    for where, given in (
+        ("the settings of all runs", shared),
+        *((f"runs.{name}", own) for name, own in methods.items()),
+    ):
+        for key in ("dataset", "seed", "run_dir", *(("model",) if given is shared else ())):
+            if key in given:
+                raise InputError(f"{key}: a comparison sets it for each run. Leave it out of {where}.")
+    return Study(methods, chosen, _seeds(seeds if seeds is not None else found.get("seeds", 1)), shared, str(wanted))
+
+
+def _methods(runs: Any, file: str | None) -> dict[str, dict[str, Any]]:
+    methods = {}
+    for name, own in _mapping(runs, "runs", file).items():
+        own = _mapping(own, f"runs.{name}", file)
+        if "model" not in own:
+            own = {"model": name, **own}
+        methods[str(name)] = own
+    return methods
+
+
+def _mapping(value: Any, name: str, file: str | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"{file}: {name} must hold `name: value` lines, found a {type(value).__name__}.")
+    return {str(key): item for key, item in value.items()}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < FIRST_SEED:
+        return tuple(range(FIRST_SEED, FIRST_SEED + value))
+    seeds = list(value) if isinstance(value, list | tuple) else [value]
+    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"seeds = {value}: must be how many (1 to {FIRST_SEED - 1}: {FIRST_SEED}, {FIRST_SEED + 1}, ...) or a list "
+            "of different whole numbers, as [1,2,3]."
+        )
+    return tuple(seeds)
+
+
+def _as_path(name: str) -> str:
+    """A folder's name from the name of a row; two names never share one."""
+    plain = re.sub(r"[^\w.=+-]+", "_", name)
+    return plain if plain == name and plain.strip(".") else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -1,0 +1,201 @@
+"""The tables of a comparison: markdown and LaTeX for people, CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from recbole.evaluator.register import metrics_dict
+
+from recbole_lpo.compare.results import DatasetResults, Row
+from recbole_lpo.table import caption
+
+# Heading -> metric, at the list length of the validation metric.
+_COLUMNS = {
+    "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
+    "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage",
+}  # fmt: skip
+_SHOWN_TESTS = {"NDCG": "ndcg", "head NDCG": "headndcg", "tail NDCG": "tailndcg"}
+
+
+def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequence[str] = ()) -> str:
+    """`table.md`: means and standard deviations, then the differences from the baseline, then what they rest on."""
+    parts = []
+    for one in results:
+        parts.append(f"## {one.dataset}, at {one.cut}")
+        heading, body = _cells(one, bold=lambda text: f"**{text}**", second=lambda text: f"<u>{text}</u>")
+        parts.append(_pipes(heading, body))
+        parts.append(f"{_MARKS} {_SPREAD}")
+        if any(row.tests for row in one.rows):
+            parts.append(f"### Differences from {baseline}")
+            parts.append(_pipes(*_differences(one)))
+            parts.append(_HOW_TESTED)
+        parts.append("\n".join(_notes(one)))
+    if failures:
+        parts.append("## Runs that failed\n\n" + "\n".join(f"* {failure}" for failure in failures))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(results: Sequence[DatasetResults]) -> str:
+    r"""`table.tex`: a `tabular` for each dataset, for `\usepackage{booktabs}`; best bold, second underlined."""
+    parts = []
+    for one in results:
+        heading, body = _cells(one, bold=_command("textbf"), second=_command("underline"), plain=_escaped)
+        lines = [
+            "% " + " ".join(_notes(one)),
+            rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(_escaped, heading)) + r" \\",
+            r"\midrule",
+            *(" & ".join(cells) + r" \\" for cells in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def table_csv(results: Sequence[DatasetResults]) -> str:
+    """`table.csv`: a line for each dataset, method and metric (all of them, at every list length), unrounded."""
+    fields = ("mean", "low", "high", "effect", "p_users", "p_seeds", "n")
+    names = ["difference", "difference_low", "difference_high", "effect", "p_users_holm", "p_seeds_holm", "users"]
+    lines = [["dataset", "method", "metric", "mean", "std", "seeds", *names]]
+    for one in results:
+        for row in one.rows:
+            for metric in sorted({key for run in row.runs for key in run["test"]}):
+                mean, std = _mean(row.values(metric)), _std(row.values(metric))
+                test = row.tests.get(metric)
+                tested = [_number(getattr(test, field)) if test else "" for field in fields]
+                lines.append([one.dataset, row.method, metric, _number(mean), _number(std), len(row.runs), *tested])
+    return _csv(lines)
+
+
+def runs_csv(results: Sequence[DatasetResults], folders: Callable[[str, str, int], str]) -> str:
+    """`runs.csv`: a line for each run. folders(dataset, method, seed) names its run folder."""
+    every = [(one.dataset, row.method, run) for one in results for row in one.rows for run in row.runs]
+    metrics = sorted({key for *_, run in every for key in run["test"]})
+    lines = [["dataset", "method", "model", "seed", "epochs", "best_epoch", "train_seconds", "parameters"]]
+    lines[0] += ["folder", *metrics]
+    for dataset, method, run in every:
+        about = [run["model"], run["seed"], run["epochs"]["trained"], run["epochs"]["best"], run["seconds"]["train"]]
+        values = [_number(run["test"].get(metric)) for metric in metrics]
+        folder = folders(dataset, method, run["seed"])
+        lines.append([dataset, method, *about, run["parameters"], folder, *values])
+    return _csv(lines)
+
+
+def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], list[list[str]]]:
+    measured = {key for row in one.rows for run in row.runs for key in run["test"]}
+    columns = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items() if f"{name}@{one.cut}" in measured}
+    body = [[plain(row.method)] for row in one.rows]
+    for metric in columns.values():
+        means = [_mean(row.values(metric)) for row in one.rows]
+        best, next_best = _best_two(means, larger=_larger_is_better(metric))
+        for cells, row, mean in zip(body, one.rows, means, strict=True):
+            text = plain(_with_spread(row, metric))
+            cells.append(bold(text) if mean == best else second(text) if mean == next_best else text)
+    for cells, row in zip(body, one.rows, strict=True):
+        epoch = [run["seconds"]["train_epoch"] for run in row.runs if run["seconds"]["train_epoch"] is not None]
+        cells += [f"{np.median(epoch):.1f}" if epoch else "-", str(len(row.runs))]
+    return ["method", *columns, "s/epoch", "seeds"], body
+
+
+def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
+    columns = {heading: f"{name}@{one.cut}" for heading, name in _SHOWN_TESTS.items()}
+    columns = {heading: key for heading, key in columns.items() if any(key in row.tests for row in one.rows)}
+    heading = ["method"]
+    for name in columns:
+        heading += [name, "p users", "p seeds", "effect"]
+    body = []
+    for row in one.rows:
+        if not row.tests:
+            continue
+        cells = [row.method]
+        for key in columns.values():
+            test = row.tests.get(key)
+            if test is None:
+                cells += ["-"] * 4
+                continue
+            cells += [f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]", _p(test.p_users), _p(test.p_seeds)]
+            cells.append("-" if math.isnan(test.effect) else f"{test.effect:+.2f}")
+        body.append(cells)
+    return heading, body
+
+
+_MARKS = "Best of a column bold, second underlined."
+_SPREAD = "Mean over seeds, with their standard deviation where there are several."
+_HOW_TESTED = (
+    "Difference with its 95 % bootstrap interval over users (each user's value averaged over seeds). p users: "
+    "randomisation test over users, 10,000 sign patterns; p seeds: paired t test over seeds; both corrected for the "
+    "number of comparisons (Holm). Effect: mean difference / its standard deviation over users. HR is tested too, see "
+    "table.csv. A test over users speaks of these trained models, one over seeds of the method."
+)
+
+
+def _notes(one: DatasetResults) -> list[str]:
+    lines = caption([run for row in one.rows for run in row.runs])
+    lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
+    return lines
+
+
+def _best_two(means: Sequence[float], *, larger: bool) -> tuple[float, float]:
+    ordered = sorted({mean for mean in means if not math.isnan(mean)}, reverse=larger)
+    best, second, *_ = *ordered, math.nan, math.nan
+    return best, second
+
+
+def _larger_is_better(metric: str) -> bool:
+    known = metrics_dict.get(metric.partition("@")[0])
+    return not getattr(known, "smaller", False)
+
+
+def _with_spread(row: Row, metric: str) -> str:
+    values = row.values(metric)
+    mean, std = _mean(values), _std(values)
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.4f}" if math.isnan(std) else f"{mean:.4f} ± {std:.4f}"
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _std(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def _pipes(heading: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    safe = [[cell.replace("|", "\\|") for cell in cells] for cells in (heading, *body)]
+    rule = ["---"] + ["---:"] * (len(heading) - 1)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (safe[0], rule, *safe[1:]))
+
+
+def _command(name: str) -> Callable[[str], str]:
+    return lambda text: rf"\{name}{{{text}}}"
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash ")
+    text = re.sub(r"([&%$#_{}])", r"\\\1", text)
+    return text.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ").replace("±", r"$\pm$")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else repr(float(value))
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,41 @@
+"""One run of a comparison in a process of its own: `python -m recbole_lpo.compare.worker FOLDER`, told by stdin.
+
+A run that fails, or that the system kills for want of memory, takes no other run with it. The process ends with the one
+that started it, however that one ends: its standard input is then closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.quick_start import run
+from recbole_lpo.user_backbones import import_plugins
+
+
+def main() -> int:
+    """Read `settings` and `plugins` from the first line of stdin, run them; the exit code is that of a run."""
+    told = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    try:
+        import_plugins(told["plugins"])
+        run(config_dict={**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except RunError as error:
+        sys.stderr.write(f"failed: {error}\n")
+        return 1
+    return 0
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

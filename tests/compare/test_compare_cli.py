@@ -1,0 +1,121 @@
+"""`recbole-lpo compare` as a user types it: killed, started again, with a run that fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recbole_lpo.cli import main
+from recbole_lpo.compare.execute import is_finished
+from tests.conftest import ROOT, SMALL
+
+STUDY = """
+datasets: [toy]
+seeds: 2
+baseline: SASRec
+runs:
+  SASRec:
+  rivals & weights: {model: LPOSASRec}
+  too fast: {model: LPOSASRec, learning_rate: 1.0e+30}
+"""
+
+
+@pytest.fixture
+def command(toy, tmp_path):
+    settings = {**SMALL, "data_path": toy["data_path"], "epochs": 1}
+    flags = [f"--{key}={value}" for key, value in settings.items()]
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return ["compare", "--study=study.yaml", "--output=out", "--jobs=2", *flags]
+
+
+def finished(tmp_path):
+    return {path.parent: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/*/*/metrics.json")}
+
+
+def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(command, tmp_path, capsys):
+    started = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_recbole_lpo.py"), *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    patience = time.monotonic() + 300
+    while not finished(tmp_path) and time.monotonic() < patience:
+        assert started.poll() is None, "it ended before anything was finished"
+        time.sleep(0.05)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    before = finished(tmp_path)
+    assert before
+
+    assert main(command) == 1
+    said = capsys.readouterr()
+    after = finished(tmp_path)
+    assert len(after) == 4
+    assert before.items() <= after.items()
+    assert all(is_finished(folder) for folder in after)
+    assert "too fast seed 2020" in said.err
+    assert "## Runs that failed" in said.out
+    assert "learning rate" in said.out
+
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table in said.out
+    assert "| rivals & weights |" in table
+    assert "### Differences from SASRec" in table
+    assert r"rivals \& weights" in (tmp_path / "out" / "table.tex").read_text()
+    with open(tmp_path / "out" / "runs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    for row in rows:
+        metrics = json.loads((tmp_path / row["folder"] / "metrics.json").read_text())
+        assert float(row["ndcg@5"]) == metrics["test"]["ndcg@5"]
+        assert int(row["seed"]) == metrics["seed"]
+    with open(tmp_path / "out" / "table.csv", newline="") as file:
+        means = {(row["method"], row["metric"]): row for row in csv.DictReader(file)}
+    values = [float(row["tailhit@5"]) for row in rows if row["method"] == "SASRec"]
+    assert float(means["SASRec", "tailhit@5"]["mean"]) == pytest.approx(sum(values) / 2)
+    assert means["SASRec", "tailhit@5"]["seeds"] == "2"
+    theirs = [float(row["ndcg@5"]) for row in rows if row["method"] == "SASRec"]
+    ours = [float(row["ndcg@5"]) for row in rows if row["method"] == "rivals & weights"]
+    difference = float(means["rivals & weights", "ndcg@5"]["difference"])
+    assert difference == pytest.approx(sum(ours) / 2 - sum(theirs) / 2)
+
+    # A damaged run is no finished run, and is run again; nothing else is.
+    damaged = next(iter(after))
+    (damaged / "metrics.json").write_text("{")
+    main(command)
+    again = finished(tmp_path)
+    assert is_finished(damaged)
+    assert {path for path in after if again[path] != after[path]} == {damaged}
+
+
+def test_wrong_input_ends_before_anything_is_run(command, tmp_path, capsys):
+    assert main([*command, "--pref_wieght=1"]) == 2
+    assert "pref_weight" in capsys.readouterr().err
+    assert main(["compare", "--models=SASRec", "--datasets=toy", "--jobs=0"]) == 2
+    assert "--jobs=0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_refused(command, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    assert main(command) == 2
+    assert "holds something that is no comparison" in capsys.readouterr().err
+    (tmp_path / "out" / "thesis.tex").unlink()
+    (tmp_path / "out" / "study.yaml").write_text("runs: {Pop: {model: Pop}}")
+    assert main(command) == 2
+    assert "belongs to another study (its rows: Pop)" in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys):
+    assert main(["compare", "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--models", "--datasets", "--seeds", "--study", "--baseline", "--output", "--jobs"):
+        assert option in said

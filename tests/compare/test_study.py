@@ -1,0 +1,84 @@
+"""What a comparison runs: from names, from a yaml file, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_lpo.compare.study import Run, study_of
+from recbole_lpo.errors import InputError
+from tests.conftest import toy_rows, write_atomic
+
+
+def written(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_names_make_a_run_for_every_method_dataset_and_seed():
+    study = study_of(models=["SASRec", "LPOSASRec"], datasets=["a", "b"], seeds=2, settings={"epochs": 3})
+    runs = study.runs()
+    assert len(runs) == 8
+    assert {(run.method, run.dataset, run.seed) for run in runs} == {
+        (method, dataset, seed) for method in ("SASRec", "LPOSASRec") for dataset in "ab" for seed in (2020, 2021)
+    }
+    assert all(run.settings["epochs"] == 3 and run.settings["seed"] == run.seed for run in runs)
+    assert study.baseline == "SASRec"
+
+
+def test_a_file_names_rows_with_settings_of_their_own(tmp_path):
+    text = """
+datasets: toy
+seeds: [5, 9]
+settings: {epochs: 7}
+baseline: plain
+runs:
+  plain: {model: SASRec}
+  small lambda: {model: LPOSASRec, pref_weight: 0.1, epochs: 8}
+  GRU4Rec:
+"""
+    study = study_of(file=written(tmp_path, text))
+    settings = {run.method: run.settings for run in study.runs() if run.seed == 9}
+    assert study.seeds == (5, 9)
+    assert settings["plain"] == {"model": "SASRec", "epochs": 7, "dataset": "toy", "seed": 9}
+    assert settings["small lambda"]["pref_weight"] == 0.1
+    assert settings["small lambda"]["epochs"] == 8
+    assert settings["GRU4Rec"]["model"] == "GRU4Rec"
+
+
+def test_another_setting_seed_or_file_makes_another_folder(tmp_path):
+    data_path = str(write_atomic(tmp_path, "toy", toy_rows()))
+    settings = {"model": "SASRec", "epochs": 1, "data_path": data_path, "dataset": "toy", "seed": 1}
+    run = Run("SASRec", "toy", 1, settings)
+    folder = run.folder(tmp_path)
+    assert Run("SASRec", "toy", 1, dict(settings)).folder(tmp_path) == folder
+    assert Run("SASRec", "toy", 1, {**settings, "epochs": 2}).folder(tmp_path) != folder
+    write_atomic(tmp_path, "toy", toy_rows(seed=1))
+    assert run.folder(tmp_path) != folder
+
+
+def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
+    folders = [Run(name, "toy", 1, {}).folder(tmp_path) for name in ("..", ".", "a/b", "a_b", "λ 0.1", "../../x")]
+    assert len(set(folders)) == len(folders)
+    assert all(folder.parent.parent == tmp_path / "runs" / "toy" and ".." not in folder.parts for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("runz: {SASRec: }\ndatasets: [a]", "Did you mean 'runs'"),
+        ("runs: [SASRec]\ndatasets: [a]", "runs must hold"),
+        ("runs: {SASREC2: }\ndatasets: [a]", "Did you mean 'SASRec'"),
+        ("runs: {SASRec: }", "no dataset"),
+        ("datasets: [a]", "no method"),
+        ("runs: {SASRec: {seed: 3}}\ndatasets: [a]", "seed: a comparison sets it"),
+        ("runs: {SASRec: }\ndatasets: [a]\nsettings: {model: Pop}", "model: a comparison sets it"),
+        ("runs: {SASRec: }\ndatasets: [a]\nbaseline: SASrec", "Did you mean 'SASRec'"),
+        ("runs: {SASRec: }\ndatasets: [a]\nseeds: 0", "seeds = 0"),
+        ("runs: {SASRec: }\ndatasets: [a]\nseeds: [1, 1]", "different whole numbers"),
+        ("runs: {SASRec: }\ndatasets: [a]\nseeds: many", "seeds = many"),
+    ],
+)
+def test_what_a_study_file_says_wrong_is_named(tmp_path, text, said):
+    with pytest.raises(InputError, match=said.replace("(", r"\(")):
+        study_of(file=written(tmp_path, text))
