@@ -113,7 +113,7 @@ class LossSettings(_Validated):
 class LikelihoodSettings(_Validated):
     """What the likelihood objectives change in the cross-entropy; each reads its own."""
 
-    likelihood_adjust_strength: float = _setting(1.0, float, "share of the log prior added to the scores", low=0)
+    likelihood_adjust_strength: float = _setting(1.0, float, "how much of the log prior is added to the scores", low=0)
     likelihood_gamma: float = _setting(2.0, float, "how much the focal loss passes over likely targets", low=0)
     likelihood_beta: float = _setting(0.99, float, "class-balanced: 1 / (1 - beta) is a large count", low=0, below=1)
     likelihood_ips_power: float = _setting(0.5, float, "exponent of the popularity in the propensity", low=0)
