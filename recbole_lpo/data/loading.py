@@ -35,6 +35,12 @@ def load_dataset(config):
     except (ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{config['data_path']}: RecBole cannot load the dataset: {reason}") from error
+    absent = [name for name in config["selected_features"] or () if name not in dataset.field2type]
+    if absent:
+        raise InputError(
+            f"selected_features = {config['selected_features']}: {config['model']} reads these columns of the items, "
+            f"and {config['dataset']}.item has no {', '.join(absent)}. Name columns that it has, or take another model."
+        )
     if not len(dataset.inter_feat):
         raise InputError(
             f"{config['dataset']}: no interaction is left after filtering (user_inter_num_interval = "

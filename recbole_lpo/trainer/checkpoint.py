@@ -30,7 +30,8 @@ def save_checkpoint(path: Path, model: nn.Module, about: dict[str, Any]) -> None
     aside = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Where RecBole names a layer here, its weights are in the state dict as well.
-    others = {key: value for key, value in model.other_parameter().items() if not isinstance(value, nn.Module)}
+    others = model.other_parameter() or {}
+    others = {name: value for name, value in others.items() if not isinstance(value, nn.Module)}
     content = {"state_dict": model.state_dict(), "other_parameter": others, "about": about}
     with open(aside, "wb") as file:
         torch.save(content, file)

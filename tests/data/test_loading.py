@@ -335,3 +335,11 @@ def test_windows_line_ends_change_nothing():
     config = config_of()
     dataset = load_dataset(config)
     assert sequences_of(dataset, split_dataset(config, dataset)[2]) == expected
+
+
+def test_item_columns_that_are_not_there_are_refused():
+    write_atomic(Path("data"), "d", toy_rows())
+    message = refusal("LPOSASRecF")
+    assert message.startswith(
+        "selected_features = ['class']: LPOSASRecF reads these columns of the items, and d.item has no"
+    )
