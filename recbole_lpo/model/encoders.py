@@ -6,6 +6,9 @@ bias of the items is one more column of the table, which meets a 1 in the hidden
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -143,6 +146,11 @@ class SHANEncoder(SequenceEncoder):
 
 class FEARecEncoder(SequenceEncoder):
     """FEARec adds contrastive losses, where its `contrast` asks for them."""
+
+    def __init__(self, config, dataset) -> None:
+        # Its layers print which frequencies they keep.
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(config, dataset)
 
     def with_own_losses(self, loss: Tensor, interaction, hidden: Tensor) -> Tensor:
         # These stand in the midst of its own `calculate_loss`: it runs with our loss where its cross-entropy was, and
