@@ -91,6 +91,7 @@ def test_a_run_folder_holds_what_the_design_promises(finished):
     assert names >= {"settings.yaml", "metrics.json", "per_user.csv.gz", "checkpoint", "train.log", "tensorboard"}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics) >= {"model", "dataset", "seed", "protocol", "split", "valid", "test", "n", "seconds"}
+    assert metrics["memory"]["peak_mb"] is None or metrics["memory"]["peak_mb"] > 50
     assert set(metrics["n"]) == {"users", "head", "tail", "unseen"}
     assert set(metrics["seconds"]) >= {"prepare", "train_epoch", "evaluate", "total"}
     assert {"hit@5", "ndcg@3", "tailhit@5", "tailndcg@5", "headmrr@3", "tailshare@5"} <= set(metrics["test"])
@@ -299,6 +300,31 @@ def test_the_curve_of_logit_adjustment_shifts_the_lists_to_the_tail(finished, in
     shares = [point["test"]["tailshare@5"] for point in curve]
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
+
+
+def test_a_run_measures_the_curve_of_logit_adjustment_as_evaluate_does_and_prints_it(finished, in_workplace, capsys):
+    metrics = json.loads((finished[0] / "metrics.json").read_text())
+    assert [point["strength"] for point in metrics["adjusted"]] == [0.1, 0.3, 0.5, 1.0]
+    for part in ("valid", "test"):
+        curve = evaluated(capsys, finished[0], "--eval_logit_adjust=0.1,0.3,0.5,1", f"--on={part}")
+        assert [point["test"] for point in curve] == [point[part] for point in metrics["adjusted"]]
+    rows = [line.split()[:3] for line in finished[1].stdout.splitlines() if line.startswith("LPOSASRec t=")]
+    assert rows == [["LPOSASRec", f"t={strength}", "5"] for strength in ("0.1", "0.3", "0.5", "1")]
+
+
+@pytest.mark.parametrize(
+    "without", ["--eval_logit_adjust_curve=[]", "--tail_split_ratio=1", "--eval_args={'mode': 'uni20'}"]
+)
+def test_there_is_no_curve_where_none_is_asked_for_nothing_is_tail_or_few_items_are_ranked(
+    without, in_workplace, capsys
+):
+    code, out, err = answer(capsys, "--model=Pop", "--dataset=toy", *QUICK, "--metrics=[Hit,NDCG]", without)
+    assert code == 0, err
+    assert (
+        json.loads((in_workplace / out.splitlines()[-1].partition(": ")[2] / "metrics.json").read_text())["adjusted"]
+        == []
+    )
+    assert "t=" not in out
 
 
 def test_a_run_with_logit_adjustment_is_measured_as_evaluate_measures_it(finished, in_workplace, capsys):

@@ -37,6 +37,26 @@ def test_a_row_for_each_length_of_list_and_a_dash_where_a_figure_does_not_exist(
     assert rows == [["LPOSASRec", "5", "0.1000", "0.0500", "-"], ["10", "0.2000", "0.0600", "0.0100"]]
 
 
+CURVE = [
+    {"strength": strength, "valid": {}, "test": {key: value * strength for key, value in RUN["test"].items() if value}}
+    for strength in (0.3, 1.0)
+]
+
+
+@pytest.mark.parametrize(("watched", "length", "rate"), [("NDCG@10", "10", "0.0600"), ("TailHit@5", "5", "0.0300")])
+def test_the_curve_of_a_model_follows_its_rows_at_the_length_that_training_watched(watched, length, rate):
+    run = changed(protocol={"valid_metric": watched}, adjusted=CURVE)
+    lines = [line.split() for line in result_table([run, changed(model="SASRec")]).splitlines()[2:8]]
+    assert [line[:3] for line in lines[2:4]] == [["LPOSASRec", "t=0.3", length], ["LPOSASRec", "t=1", length]]
+    assert lines[2][3] == rate
+    assert lines[4][:2] == ["SASRec", "5"]
+
+
+def test_the_curve_is_explained_where_there_is_one():
+    assert "t: post-hoc logit adjustment" in result_table([changed(adjusted=CURVE)])
+    assert "t: post-hoc" not in result_table([changed(adjusted=[])])
+
+
 def test_metrics_that_were_not_measured_have_no_column():
     assert "coverage" not in result_table([RUN])
 

@@ -148,19 +148,22 @@ class TailEvaluation:
     def _full_sort_batch_eval(self, batched_data):
         interaction, history, positive_u, positive_i = batched_data
         n_rows, n_items, chunk = len(interaction), self.tot_item_num, self.run_settings.eval_chunk_items
+        in_one_piece = chunk >= n_items if chunk else n_rows * n_items <= _WHOLE_CELLS
+        whole_rows = in_one_piece or self.eval_collector.needs_whole_rows
+        encoder = None if whole_rows else product_encoder(self.model)
+        too_much = not encoder and n_rows * n_items > _MOST_CELLS
+        if too_much and n_rows > 1 and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+            # RecBole asks for the scores of a batch; those of its first half are collected here.
+            half = n_rows // 2
+            first, scores, *held_out = self._full_sort_batch_eval(_rows(batched_data, slice(0, half)))
+            self.eval_collector.eval_batch_collect(scores, first, *held_out)
+            return self._full_sort_batch_eval(_rows(batched_data, slice(half, n_rows)))
         if not self.run_settings.eval_mask_history:
             history = None
         elif history is None:
             history = self._history.cells(interaction[self.config["USER_ID_FIELD"]].cpu(), positive_i)
-        in_one_piece = chunk >= n_items if chunk else n_rows * n_items <= _WHOLE_CELLS
-        encoder = product_encoder(self.model)
-        if encoder and not in_one_piece and not self.eval_collector.needs_whole_rows:
+        if encoder:
             return interaction, self._product(encoder, interaction, history, chunk), positive_u, positive_i
-        if n_rows > 1 and n_rows * n_items > _MOST_CELLS and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-            # RecBole asks for the scores of a batch; those of its first half are collected here.
-            first, second = slice(0, n_rows // 2), slice(n_rows // 2, n_rows)
-            self.eval_collector.eval_batch_collect(*self._full_sort_batch_eval(_rows(batched_data, first)))
-            return self._full_sort_batch_eval(_rows(batched_data, second))
         return super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
 
     def _product(self, encoder, interaction, history, chunk: int | None) -> ProductScores:

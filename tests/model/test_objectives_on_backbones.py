@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 
 import pytest
 import torch
@@ -159,6 +160,7 @@ def test_a_run_trains_its_reference_first_and_the_next_run_finds_it(trained, tmp
     first = recbole_lpo.run("DPOSASRec", config_dict={**settings, "epochs": 1}, quiet=True)
     folders = list((tmp_path / "runs" / "toy" / "SASRec").iterdir())
     assert [folder.name.startswith("reference-") for folder in folders] == [True]
+    assert json.loads((folders[0] / "metrics.json").read_text())["adjusted"] == []
     made = (folders[0] / "metrics.json").stat().st_mtime_ns
     recbole_lpo.run("SDPOSASRec", config_dict={**settings, "epochs": 1}, quiet=True)
     assert list((tmp_path / "runs" / "toy" / "SASRec").iterdir()) == folders
