@@ -191,12 +191,12 @@ def _prepare(config: Config) -> LoadedRun:
 def _curve(prepared: LoadedRun) -> list[float]:
     """The strengths of the adjustment that a run measures beside its own.
 
-    None where there is no tail to lift, where the held-out item is ranked among a few candidates, or where a user may
-    have several.
+    None where there is no tail to lift, where the held-out item is ranked among a few candidates, where a user may have
+    several, and where several processes would each have a part of the users.
     """
-    eval_args, settings = prepared.config["eval_args"], prepared.trainer.run_settings
-    ranked = set(eval_args["mode"].values()) == {"full"} and "LS" in eval_args["split"]
-    if not ranked or prepared.split.is_head[1:].all():
+    config, settings = prepared.config, prepared.trainer.run_settings
+    ranked = set(config["eval_args"]["mode"].values()) == {"full"} and "LS" in config["eval_args"]["split"]
+    if not ranked or not config["single_spec"] or prepared.split.is_head[1:].all():
         return []
     return [strength for strength in settings.eval_logit_adjust_curve if strength != settings.eval_logit_adjust]
 
