@@ -1,5 +1,5 @@
 # make demo: set up, train, show the tail table.   make test: set up, then the whole test suite.
-# make bench: our path beside RecBole's, about 25 minutes on two cores.   make bench ARGS=--quick: a few minutes.
+# make bench: our path beside RecBole's, about half an hour on two cores.   make bench ARGS=--quick: a few minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

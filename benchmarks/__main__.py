@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _fitting(every: Sequence[Case], patterns: str | None) -> list[Case]:
-    asked = [f"*{pattern}*" for pattern in (patterns or "*").split(",") if pattern]
+    names = {case.name for case in every}
+    asked = [word if word in names else f"*{word}*" for word in (patterns or "*").split(",") if word]
     found = [case for case in every if any(fnmatch.fnmatchcase(case.name, pattern) for pattern in asked)]
     if not found:
         raise _Wrong(f"--only={patterns}: fits no case. Cases: {', '.join(case.name for case in every)}.")
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--only",
         metavar="PATTERN",
-        help="cases whose names contain one of these (commas between); * fits anything",
+        help="cases so named, or with this in their names (commas between); * fits anything",
     )
     add("--sides", metavar="NAMES", help="only these sides of the cases (commas between): ours, recbole, ...")
     add("--list", action="store_true", help="the cases, and who is measured in each")

@@ -16,8 +16,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class ResultFile:
     """The file of a run; written anew after every measurement, so that an interrupted run keeps what it has done.
 
-    It holds `started`, `quick`, `threads`, `machine`, `versions`, and `measurements`: each with case, side, repetition,
-    settings, measured (date and time), and either figures, or error, or left_out (a reason).
+    It holds `started`, `quick`, `threads`, `load` (before the start), `machine`, `versions`, and `measurements`: each
+    with case, side, repetition, settings, measured (date and time), and figures, or error, or left_out (a reason).
     """
 
     def __init__(self, folder: Path, head: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import recbole.config
@@ -88,7 +89,6 @@ def _recbole(model_name: str, dataset_name: str, given: dict[str, Any], *, anoma
     for everyone who imports a sequential model.
     """
     torch.autograd.set_detect_anomaly(anomaly_mode)
-    recbole.trainer.trainer.Collector = recbole.evaluator.collector.Collector
     figures = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}
     given = {"loss_type": "CE", "train_neg_sample_args": None, **figures, **given}
     config = recbole.config.Config(model=model_name, dataset=dataset_name, config_dict=given)
@@ -98,7 +98,8 @@ def _recbole(model_name: str, dataset_name: str, given: dict[str, Any], *, anoma
     train, valid, test = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    with patch.object(recbole.trainer.trainer, "Collector", recbole.evaluator.collector.Collector):
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     return Side(config, train, valid, test, model, trainer, n_targets, n_interactions)
 
 

@@ -22,7 +22,7 @@ def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dic
     score was not reached.
     """
     # RecBole would round to four digits, and take a tie for an improvement.
-    config = {"valid_metric": "NDCG@10", "metric_decimal_place": 10, **settings.get("config", {})}
+    config = settings.get("config", {}) | {"valid_metric": "NDCG@10", "metric_decimal_place": 10}
     target, curve, started = settings.get("target"), [], perf_counter()
 
     def heard(epoch: int, score: float) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from benchmarks import memory
 from recbole_lpo.core.item_softmax import target_nll
+from recbole_lpo.trainer.memory import keep_freed_memory
 
 _COLUMNS = 8192
 
@@ -20,8 +21,10 @@ def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dic
     there are more. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks), or
     `matmuls`: the three that any exact loss needs, chunked, and nothing else.
 
-    above_mb: peak over the inputs and their gradients.
+    All keep freed memory, as runs of ours do, so that only the computation differs. above_mb: peak over the inputs and
+    their gradients.
     """
+    keep_freed_memory()
     draw = torch.Generator().manual_seed(2020)
     shape = (settings["items"], settings["width"])
     table = (torch.randn(shape, generator=draw) * 0.02).requires_grad_()

@@ -46,6 +46,11 @@ def test_wrong_input_ends_in_one_line_that_says_what_to_do(arguments, words, cap
     assert error.startswith("error: ") and words in error and error.count("\n") == 1
 
 
+def test_a_whole_name_means_that_case_alone(capsys):
+    assert main(["--list", "--only=catalogue/loss/10000"]) == DONE
+    assert capsys.readouterr().out.count("\n") == 1
+
+
 def test_the_list_names_cases_that_run_by_name_only(capsys):
     assert main(["--list", "--only=ml-100k"]) == DONE
     listed = capsys.readouterr().out

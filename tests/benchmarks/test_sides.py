@@ -9,7 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from benchmarks.cases import NO_ANOMALY, OURS, RECBOLE
-from benchmarks.measure import softmax
+from benchmarks.measure import accuracy, end_to_end, evaluation, softmax
 from benchmarks.prefix_rows import on_prefix_rows, parts_by_length
 from benchmarks.sides import build
 from tests.conftest import SMALL, toy_rows, write_atomic
@@ -19,8 +19,7 @@ _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "dropout_pr
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    monkeypatch.setattr(recbole_trainer, "Collector", recbole_trainer.Collector)
+def _anomaly_mode_as_before():
     yield
     torch.autograd.set_detect_anomaly(False)
 
@@ -79,6 +78,32 @@ def test_parts_hold_every_row_once_and_end_with_their_longest():
     for part in parts:
         assert part["items"].shape[1] == part["length"].max()
         assert torch.equal((part["items"] > 0).sum(dim=1), part["length"])
+
+
+def test_our_side_ends_once_it_has_reached_what_recbole_reached(toy_case):
+    settings, folders = toy_case("SASRec", metrics=["NDCG"], topk=[10], epochs=3)
+    theirs = end_to_end.measure(RECBOLE, settings, folders)
+    scores = [score for _, score in theirs["curve"]]
+    assert theirs["best_score"] == max(scores) == scores[theirs["epochs"] - 1] and len(scores) == 3
+    at_once = end_to_end.measure(OURS, settings | {"target": 0.0}, folders)
+    assert at_once["epochs_trained"] == 1 and at_once["seconds"] > 0
+    never = end_to_end.measure(OURS, settings | {"target": 1.1}, folders)
+    assert never["epochs_trained"] == 3 and never["seconds"] is None
+
+
+def test_packed_batches_and_prefix_rows_are_measured_on_the_same_test(toy_case):
+    metrics = ["Hit", "NDCG", "TailHit", "TailNDCG"]
+    settings, folders = toy_case("SASRec", metrics=metrics, epochs=2, seed=2021)
+    for side in ("packed", "prefix"):
+        found = accuracy.measure(side, settings, folders)
+        assert found["epochs_trained"] == 2
+        assert all(0 <= found[figure] <= 1 for figure in accuracy.FIGURES)
+
+
+def test_the_evaluation_of_both_sides_ranks_the_same_users_and_items(toy_case):
+    settings, folders = toy_case("SASRec", metrics=["Hit", "NDCG", "MRR"])
+    ours, theirs = (evaluation.measure(side, settings, folders) for side in (OURS, RECBOLE))
+    assert {name: ours[name] for name in ("users", "items")} == {name: theirs[name] for name in ("users", "items")}
 
 
 @pytest.mark.parametrize("side", ["ours", "dense", "matmuls"])
