@@ -37,7 +37,7 @@ def window_by_window(x, filters, length):
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_it_is_the_largest_over_all_windows(case):
     x, filters, length = case
     found = window_max(x, filter_bank(filters), length)
@@ -45,7 +45,7 @@ def test_it_is_the_largest_over_all_windows(case):
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_its_gradients_are_those_of_the_window_that_won(case):
     x, filters, length = case
     found, slow = window_max(x, filter_bank(filters), length), window_by_window(x, filters, length)

@@ -50,7 +50,7 @@ def test_the_states_are_those_of_recbole_for_histories_of_every_length(max_lengt
 
 @pytest.mark.parametrize("name", ["Caser", "LPOCaser"])
 def test_the_gradient_of_every_weight_is_that_of_recbole(name, toy):
-    model, train, _ = built(toy, name, max_length=13, pref_num_rejected=100, pref_negatives="head_top_k")
+    model, train, _ = built(toy, name, max_length=13, pref_negatives="head_top_k")
     batch = next(iter(train))
     found = []
     for forward in (model.forward, trim_padding(model).forward):

@@ -90,7 +90,7 @@ def test_the_mask_token_of_bert4rec_is_no_item_and_no_rival(bert):
     assert len(model.item_table()) == model.n_items
     hidden, target, row = model.training_states(batch)
     barred = torch.cat([target[:, None], batch["item_id_list"][row]], dim=1)
-    drawn = model._draw(hidden, model.item_table(), torch.zeros(len(hidden)), barred).columns
+    drawn = model._draw(hidden, model.item_table(), torch.zeros(len(hidden)), target, barred, None).columns
     assert (drawn < model.n_items).all()
     assert not (drawn[:, :, None] == barred[:, None, :]).any()
 
