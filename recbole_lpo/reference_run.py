@@ -42,9 +42,10 @@ def reference_folder(config: Config, train) -> Path:
     state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None
     digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    of_dataset = folder.parent.parent
+    of_dataset.mkdir(parents=True, exist_ok=True)
     # Of several runs beside each other one trains it, and the others wait.
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with FileLock(of_dataset / f".{folder.name}.lock"):
         if (folder / METRICS).is_file():
             logging.getLogger().info("Reference policy of %s: %s, trained before.", config["model"], folder)
         else:

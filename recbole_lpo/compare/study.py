@@ -130,16 +130,19 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < FIRST_SEED:
+    if _is_whole(value) and 1 <= value < FIRST_SEED:
         return tuple(range(FIRST_SEED, FIRST_SEED + value))
-    seeds = list(value) if isinstance(value, list | tuple) else [value]
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
-    if not seeds or not whole or len(set(seeds)) < len(seeds):
-        raise InputError(
-            f"seeds = {value}: must be how many (1 to {FIRST_SEED - 1}: {FIRST_SEED}, {FIRST_SEED + 1}, ...) or a list "
-            "of different whole numbers, as [1,2,3]."
-        )
-    return tuple(seeds)
+    if isinstance(value, list | tuple) and value and all(_is_whole(seed) and seed >= 0 for seed in value):
+        if len(set(value)) == len(value):
+            return tuple(value)
+    raise InputError(
+        f"seeds = {value}: must be how many (1 to {FIRST_SEED - 1}: {FIRST_SEED}, {FIRST_SEED + 1}, ...) or a list of "
+        "different whole numbers >= 0, as [1,2,3]."
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _as_path(name: str) -> str:
