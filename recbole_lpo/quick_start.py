@@ -164,7 +164,8 @@ def objective_function(
     Returns model, best_valid_score, valid_score_bigger, best_valid_result and test_result as RecBole's own
     `objective_function` does. saved: taken for RecBole's sake; the run folder is always written.
     """
-    config_dict = dict(config_dict or {})
+    # A search has no use for the curve, which also looks at the test items.
+    config_dict = {"eval_logit_adjust_curve": [], **(config_dict or {})}
     metrics = run(config_file_list=config_file_list, config_dict=config_dict, quiet=True)
     config = Config(config_dict=read_settings(Path(metrics["run_dir"])))
     return {

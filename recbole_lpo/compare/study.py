@@ -132,9 +132,9 @@ def _listed(value: Any) -> list[Any]:
 def _seeds(value: Any) -> tuple[int, ...]:
     if _is_whole(value) and 1 <= value < FIRST_SEED:
         return tuple(range(FIRST_SEED, FIRST_SEED + value))
-    if isinstance(value, list | tuple) and value and all(_is_whole(seed) and seed >= 0 for seed in value):
-        if len(set(value)) == len(value):
-            return tuple(value)
+    seeds = tuple(value) if isinstance(value, list | tuple) else ()
+    if seeds and all(_is_whole(seed) and seed >= 0 for seed in seeds) and len(set(seeds)) == len(seeds):
+        return seeds
     raise InputError(
         f"seeds = {value}: must be how many (1 to {FIRST_SEED - 1}: {FIRST_SEED}, {FIRST_SEED + 1}, ...) or a list of "
         "different whole numbers >= 0, as [1,2,3]."
