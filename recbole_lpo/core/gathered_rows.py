@@ -23,9 +23,9 @@ def with_sparse_rows(item_table: Tensor) -> Tensor:
 
 def rows_of(item_table: Tensor, columns: Tensor) -> Tensor:
     """Rows of a table, differentiable: (N, D), (...) column numbers -> (..., D)."""
-    if item_table.grad_fn is not None and item_table.grad_fn.name() == f"{_SparseRows.__name__}Backward":
-        return functional.embedding(columns, item_table, sparse=True)
-    return item_table[columns]
+    sparse = item_table.grad_fn is not None and item_table.grad_fn.name() == f"{_SparseRows.__name__}Backward"
+    # Also where the gradient is dense: the backward pass of indexing is slower.
+    return functional.embedding(columns, item_table, sparse=sparse)
 
 
 def make_lookups_sparse(embedding: nn.Embedding) -> None:

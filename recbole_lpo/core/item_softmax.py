@@ -114,10 +114,11 @@ def item_scores(hidden: Tensor, item_table: Tensor, columns: Tensor) -> Tensor:
     """Scores of a few items for each row, differentiable: (B, D), (N, D), (B, K) column numbers -> (B, K).
 
     -inf where the column is -1. Dot products with K gathered rows: a gather from (B, N) logits would make its backward
-    pass fill a (B, N) gradient with zeros.
+    pass fill a (B, N) gradient with zeros. Products and sums take half the time of the batched matrix product of a
+    matrix and a vector.
     """
     rows = rows_of(item_table, columns.clamp(min=0))
-    scores = torch.bmm(rows, hidden[:, :, None])[:, :, 0]
+    scores = (rows * hidden[:, None, :]).sum(dim=2)
     return at_least_float32(scores).masked_fill(columns < 0, -torch.inf)
 
 

@@ -22,20 +22,19 @@ from recbole_lpo.core.sampling import gumbel_top_k
 
 ScoreOf = Callable[[Tensor | slice], Tensor]
 
-# Scores in memory at a time. On the CPU what fits the cache (4 bytes each); elsewhere what is worth a kernel.
-_BLOCK_ON_CPU = 2**18
+# Scores in memory at a time (4 bytes each, in up to four tensors): more where a small tensor is not worth a kernel.
+_BLOCK_ON_CPU = 2**21
 _BLOCK_ELSEWHERE = 2**25
 
 
 def draws_at_once(shape: tuple[int, int], k: int, device: torch.device) -> bool:
     """Whether noise for every one of (B, M) scores is the best way to draw K.
 
-    On the CPU where M is not much larger than K. On other devices wherever it fits one block: there noise is cheap,
-    while a draw with rows to be completed has to wait for the device to say which.
+    Never where that would be large. Else on the CPU where M is not much larger than K, and on other devices always:
+    there noise is cheap, while a draw with rows to be completed has to wait for the device to say which.
     """
-    if device.type == "cpu":
-        return shape[1] <= 16 * k
-    return shape[0] * shape[1] <= _BLOCK_ELSEWHERE
+    fits = shape[0] * shape[1] <= _BLOCK_ELSEWHERE
+    return fits and (device.type != "cpu" or shape[1] <= 16 * k)
 
 
 def draw_from_probabilities(
@@ -98,9 +97,10 @@ def draw_from_scores(
     A column whose share of the row is below 2^-24 is as good as never drawn with replacement; `gumbel_noise` has the
     same grain. shape (B, M); scale > 0; exclude (B, E) column numbers, negative: none; returns as `gumbel_top_k`.
     """
-    point = torch.rand((shape[0], 2 * n_candidates(k)), generator=generator, device=exclude.device)
-    drawn = [_by_softmax(score_of(rows) / scale, point[rows], k, exclude[rows]) for rows in _blocks(shape, exclude)]
-    return completed(torch.cat(drawn), score_of, shape, scale=scale, exclude=exclude, generator=generator)
+    point = torch.rand((shape[0], n_candidates(k)), generator=generator, device=exclude.device)
+    parts = [_by_softmax(score_of(rows) / scale, point[rows], exclude[rows]) for rows in _blocks(shape, exclude)]
+    drawn = first_distinct(torch.cat(parts), k, exclude[:, :0])
+    return completed(drawn, score_of, shape, scale=scale, exclude=exclude, generator=generator)
 
 
 def best_scored(score_of: ScoreOf, shape: tuple[int, int], k: int, *, exclude: Tensor) -> Tensor:
@@ -159,7 +159,8 @@ def completed(
     return drawn
 
 
-def _by_softmax(scores: Tensor, point: Tensor, k: int, exclude: Tensor) -> Tensor:
+def _by_softmax(scores: Tensor, point: Tensor, exclude: Tensor) -> Tensor:
+    """The column of each of (B, C) points in [0, 1) on the line of a row's shares, those excluded taken out."""
     weight = torch.softmax(scores.float(), dim=1)
     _set_to_zero(weight, exclude)
     reached = torch.cumsum(weight, dim=1)
@@ -167,7 +168,7 @@ def _by_softmax(scores: Tensor, point: Tensor, k: int, exclude: Tensor) -> Tenso
     inside = found < weight.shape[1]
     found = found.clamp_(max=weight.shape[1] - 1)
     # Rounding may lead to a column of no weight, at the very end or where sums are made in parallel.
-    return first_distinct(torch.where(inside & (weight.gather(1, found) > 0), found, -1), k, exclude[:, :0])
+    return torch.where(inside & (weight.gather(1, found) > 0), found, -1)
 
 
 def _set_to_zero(weight: Tensor, columns: Tensor) -> None:

@@ -33,8 +33,8 @@ def weighted_draw(cumulative: Tensor, k: int, *, exclude: Tensor, generator: tor
     generator   the random stream, on the device of `cumulative`
     returns     (B, k) int64 column numbers in the order drawn, -1 where fewer than k columns remain
 
-    On another device than the CPU small draws are made from noise for every column, which never waits for the device
-    (`draws_at_once`); larger ones wait for it once.
+    Where noise for every column is better (`draws_at_once`), that is how they are drawn: it never waits for a device.
+    Otherwise one that is not the CPU is waited for once.
     """
     if k < 1:
         raise ValueError(f"k = {k}: at least one column must be drawn.")
@@ -44,7 +44,7 @@ def weighted_draw(cumulative: Tensor, k: int, *, exclude: Tensor, generator: tor
         weight = torch.diff(cumulative, prepend=cumulative.new_zeros(1))
         return weight.log().float().expand(len(exclude[rows]), -1)
 
-    if cumulative.device.type != "cpu" and draws_at_once(shape, k, cumulative.device):
+    if draws_at_once(shape, k, cumulative.device):
         return gumbel_top_k(log_weight(slice(None)), k, exclude=exclude, generator=generator)
     drawn = first_distinct(_with_replacement(cumulative, (len(exclude), n_candidates(k)), generator), k, exclude)
     return completed(drawn, log_weight, shape, exclude=exclude, generator=generator)

@@ -176,7 +176,7 @@ def test_the_first_distinct_candidates_are_those_that_reading_them_in_order_find
 @pytest.mark.parametrize(
     ("device", "shape", "k", "at_once"),
     [("cpu", (2048, 160), 10, True), ("cpu", (2048, 161), 10, False), ("cuda", (2048, 12_000), 10, True),
-     ("cuda", (2048, 200_000), 10, False)],
+     ("cuda", (2048, 200_000), 10, False), ("cpu", (200_000, 200), 100, False)],
 )  # fmt: skip
-def test_noise_for_every_column_is_for_few_columns_or_other_devices(device, shape, k, at_once):
+def test_noise_for_every_column_is_for_small_draws_from_few_columns_or_on_other_devices(device, shape, k, at_once):
     assert draws_at_once(shape, k, torch.device(device)) == at_once

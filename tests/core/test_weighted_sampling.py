@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from recbole_lpo.core.weighted_sampling import batch_draw, cumulative_weight, weighted_draw
 
 
+@pytest.fixture(params=[True, False], ids=["at once", "few numbers"])
+def _either_way(request, monkeypatch):
+    """Noise for every column, and draws with replacement that are completed."""
+    monkeypatch.setattr("recbole_lpo.core.weighted_sampling.draws_at_once", lambda *_: request.param)
+
+
 def stream(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.usefixtures("_either_way")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     weights=st.lists(st.sampled_from([0.0, 0.01, 1.0, 50.0]), min_size=1, max_size=12),
     k=st.integers(1, 14),
@@ -35,6 +42,7 @@ def test_a_row_draws_distinct_allowed_columns_and_all_of_them_where_k_is_large(w
         assert row[: len(found)] == found
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_ordered_pairs_come_as_often_as_plackett_luce_says():
     weight = torch.tensor([1.0, 2.0, 4.0, 0.0, 8.0])
     rows = 40_000
@@ -48,6 +56,7 @@ def test_ordered_pairs_come_as_often_as_plackett_luce_says():
     assert chisquare(found, expected).pvalue > 1e-4
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_what_is_filled_in_follows_the_same_law():
     # One column holds nearly all the weight, so that nearly every row has to be filled in.
     weight = torch.tensor([1e6, 1.0, 3.0])
@@ -78,7 +87,8 @@ def test_to_draw_nothing_is_refused():
 # From the targets of a batch
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.usefixtures("_either_way")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     target=st.lists(st.integers(1, 9), min_size=1, max_size=12),
     k=st.integers(1, 12),
@@ -96,6 +106,7 @@ def test_a_row_draws_different_other_targets_of_its_batch_and_all_of_them_where_
         assert row == found + [-1] * (k - len(found))
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_an_item_counts_as_often_as_it_is_a_target_of_the_batch():
     target = torch.tensor([7] * 1000 + [3] * 2000 + [12] * 3000 + [5] * 4000)
     drawn = batch_draw(target, 1, exclude=target[:, None], generator=stream(2))[target == 5, 0]

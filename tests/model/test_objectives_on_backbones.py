@@ -232,14 +232,3 @@ def test_only_lpo_takes_the_gradient_through_the_draw(trained):
     changes = {"pref_straight_through": True, "pref_negatives": "head_gumbel"}
     with pytest.raises(InputError, match="pref_straight_through"):
         built("SimPOSASRec", {**trained[0], **changes})
-
-
-@pytest.mark.parametrize("negatives", ["uniform", "popularity"])
-def test_rivals_from_the_catalogue_leave_target_history_and_padding_out(negatives, trained):
-    settings = {**trained[0], "pref_negatives": negatives, "pref_exclude_history": True, "pref_num_rejected": 9}
-    model, batch, _, _ = built("LPOSASRec", settings)
-    barred = torch.cat([batch["item_id"][:, None], batch["item_id_list"]], dim=1)
-    hidden = model.encode(batch)
-    drawn = model._draw(hidden, model.item_table(), torch.zeros(len(hidden)), batch["item_id"], barred, None).columns
-    assert (drawn > 0).all()
-    assert not (drawn[:, :, None] == barred[:, None, :]).any()

@@ -128,6 +128,25 @@ def test_a_favourite_is_drawn_as_often_as_the_way_of_drawing_says(options, expec
     assert abs(share_of_the_favourite(**options) - expected) <= 4 * math.sqrt(expected * (1 - expected) / 4000) + 1e-3
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"pref_negatives": "head_random"}, 1 / 60),
+        ({"pref_sample_space": "prob"}, math.e / (math.e + 59)),
+        ({"pref_sample_space": "prob", "pref_gumbel_scale": 0.5}, math.e**2 / (math.e**2 + 59)),
+        ({"pref_sample_space": "log_prob", "pref_gumbel_scale": 3.0}, math.e**4 / (math.e**4 + 59)),
+    ],
+)
+def test_in_a_head_too_large_for_noise_at_once_a_favourite_is_drawn_as_often(options, expected):
+    logits = torch.zeros(4000, 64)
+    logits[:, 9] = 12.0
+    found, head = LossSettings(pref_num_rejected=1, **options), torch.arange(1, 61)
+    stream = torch.Generator().manual_seed(0)
+    rivals = draw_rivals(logits, torch.eye(64), logits.logsumexp(1), head, torch.full((4000, 1), -1), found, stream)
+    share = (rivals.columns == 9).double().mean().item()
+    assert abs(share - expected) <= 4 * math.sqrt(expected * (1 - expected) / 4000) + 1e-3
+
+
 @pytest.mark.parametrize("negatives", NEGATIVES)
 def test_the_gradient_reaches_the_scores_of_the_rivals_and_no_others(negatives):
     logits = torch.randn(2, 13, requires_grad=True)
