@@ -64,9 +64,9 @@ def test_the_gradient_of_every_weight_is_that_of_recbole(name, toy):
         torch.testing.assert_close(found[1][key], gradient, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["Caser", "LPOCaser", "SDPOCaser"])
+@pytest.mark.parametrize("name", ["Caser", "LPOCaser"])
 def test_without_dropout_the_run_is_that_of_recboles_rows(name, toy):
-    settings = {**SMALL, **toy, "dropout_prob": 0.0}
+    settings = {**SMALL, **toy, "dropout_prob": 0.0, "epochs": 1}
     trimmed, whole = (
         load(recbole_lpo.run(name, config_dict={**settings, "batching": batching}, quiet=True)["run_dir"]).model
         for batching in ("packed", "prefix")
