@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,17 @@ class Row:
 
     def values(self, metric: str) -> np.ndarray:
         """The test results of the seeds; a run without the metric, or without users in its group, gives NaN."""
-        found = [run["test"].get(metric) for run in self.runs]
-        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+        return _numbers(run["test"].get(metric) for run in self.runs)
+
+    def strengths(self) -> list[float]:
+        """Strengths of post-hoc logit adjustment that every seed was measured at, beside the one it was run with."""
+        measured = [{one["strength"] for one in run.get("adjusted") or ()} for run in self.runs]
+        return sorted(set.intersection(*measured))
+
+    def adjusted(self, strength: float, metric: str) -> np.ndarray:
+        """`values` under an adjustment of that strength."""
+        at = [next(one["test"] for one in run["adjusted"] if one["strength"] == strength) for run in self.runs]
+        return _numbers(test.get(metric) for test in at)
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,10 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
         tests = _tests([method for method in others if method not in untested], baseline, ranks, metrics, cut, seed)
     rows = [Row(method, metrics[method], tests.get(method, {}), untested.get(method, "")) for method in folders]
     return DatasetResults(dataset, cut, rows)
+
+
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _cut(metrics: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from recbole.evaluator.register import metrics_dict
 
-from recbole_lpo.compare.results import DatasetResults, Row
+from recbole_lpo.compare.results import DatasetResults
 from recbole_lpo.table import caption
 
 # Heading -> metric, at the list length of the validation metric.
@@ -34,6 +34,11 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
             parts.append(f"### Differences from {baseline}")
             parts.append(_pipes(*_differences(one)))
             parts.append(_HOW_TESTED)
+        curve = _curves(one)
+        if curve:
+            parts.append("### Post-hoc logit adjustment")
+            parts.append(_pipes([*heading[: len(curve[0])]], curve))
+            parts.append(_CURVE)
         parts.append("\n".join(_notes(one)))
     if failures:
         parts.append("## Runs that failed\n\n" + "\n".join(f"* {failure}" for failure in failures))
@@ -88,20 +93,37 @@ def runs_csv(results: Sequence[DatasetResults], folders: Callable[[str, str, int
     return _csv(lines)
 
 
-def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], list[list[str]]]:
+def _columns(one: DatasetResults) -> dict[str, str]:
     measured = {key for row in one.rows for run in row.runs for key in run["test"]}
-    columns = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items() if f"{name}@{one.cut}" in measured}
+    named = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items()}
+    return {heading: key for heading, key in named.items() if key in measured}
+
+
+def _curves(one: DatasetResults) -> list[list[str]]:
+    """A line for each method and strength of the adjustment."""
+    return [
+        [f"{row.method} t={strength:g}"]
+        + [_with_spread(row.adjusted(strength, metric)) for metric in _columns(one).values()]
+        for row in one.rows
+        for strength in row.strengths()
+    ]
+
+
+def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], list[list[str]]]:
+    columns = _columns(one)
     body = [[plain(row.method)] for row in one.rows]
     for metric in columns.values():
         means = [_mean(row.values(metric)) for row in one.rows]
         best, next_best = _best_two(means, larger=_larger_is_better(metric))
         for cells, row, mean in zip(body, one.rows, means, strict=True):
-            text = plain(_with_spread(row, metric))
+            text = plain(_with_spread(row.values(metric)))
             cells.append(bold(text) if mean == best else second(text) if mean == next_best else text)
     for cells, row in zip(body, one.rows, strict=True):
         epoch = [run["seconds"]["train_epoch"] for run in row.runs if run["seconds"]["train_epoch"] is not None]
-        cells += [f"{np.median(epoch):.1f}" if epoch else "-", str(len(row.runs))]
-    return ["method", *columns, "s/epoch", "seeds"], body
+        peak = [run["memory"]["peak_mb"] for run in row.runs if run["memory"]["peak_mb"] is not None]
+        cells += [f"{np.median(epoch):.1f}" if epoch else "-", f"{np.median(peak):.0f}" if peak else "-"]
+        cells.append(str(len(row.runs)))
+    return ["method", *columns, "s/epoch", "peak MB", "seeds"], body
 
 
 def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
@@ -128,6 +150,10 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
 
 _MARKS = "Best of a column bold, second underlined."
 _SPREAD = "Mean over seeds, with their standard deviation where there are several."
+_CURVE = (
+    "The same models ranked by score - t * log(training share of the item), without any training: what a method must "
+    "beat at the same overall accuracy. Choose t on validation items (`adjusted` in each metrics.json), not here."
+)
 _HOW_TESTED = (
     "Difference with its 95 % bootstrap interval over users (each user's value averaged over seeds). p users: "
     "randomisation test over users, 10,000 sign patterns; p seeds: paired t test over seeds; both corrected for the "
@@ -153,8 +179,7 @@ def _larger_is_better(metric: str) -> bool:
     return not getattr(known, "smaller", False)
 
 
-def _with_spread(row: Row, metric: str) -> str:
-    values = row.values(metric)
+def _with_spread(values: np.ndarray) -> str:
     mean, std = _mean(values), _std(values)
     if math.isnan(mean):
         return "-"
