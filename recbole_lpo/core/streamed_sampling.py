@@ -25,6 +25,8 @@ ScoreOf = Callable[[Tensor | slice], Tensor]
 # Scores in memory at a time (4 bytes each, in up to four tensors): more where a small tensor is not worth a kernel.
 _BLOCK_ON_CPU = 2**21
 _BLOCK_ELSEWHERE = 2**25
+# With fewer rows a matrix product waits for the item table to come from memory.
+_LEAST_ROWS = 32
 
 
 def draws_at_once(shape: tuple[int, int], k: int, device: torch.device) -> bool:
@@ -98,15 +100,20 @@ def draw_from_scores(
     same grain. shape (B, M); scale > 0; exclude (B, E) column numbers, negative: none; returns as `gumbel_top_k`.
     """
     point = torch.rand((shape[0], n_candidates(k)), generator=generator, device=exclude.device)
-    parts = [_by_softmax(score_of(rows) / scale, point[rows], exclude[rows]) for rows in _blocks(shape, exclude)]
-    drawn = first_distinct(torch.cat(parts), k, exclude[:, :0])
+    # Made before the blocks: small results in between would leave no room where the last block was.
+    candidates = torch.empty(point.shape, dtype=torch.int64, device=exclude.device)
+    for rows in _blocks(shape, exclude):
+        candidates[rows] = _by_softmax(score_of(rows) / scale, point[rows], exclude[rows])
+    drawn = first_distinct(candidates, k, exclude[:, :0])
     return completed(drawn, score_of, shape, scale=scale, exclude=exclude, generator=generator)
 
 
 def best_scored(score_of: ScoreOf, shape: tuple[int, int], k: int, *, exclude: Tensor) -> Tensor:
     """The K best-scored columns of each row, best first, in blocks of rows; arguments and result as above."""
-    parts = [gumbel_top_k(score_of(rows), k, scale=0.0, exclude=exclude[rows]) for rows in _blocks(shape, exclude)]
-    return torch.cat(parts)
+    best = torch.empty((shape[0], k), dtype=torch.int64, device=exclude.device)
+    for rows in _blocks(shape, exclude):
+        best[rows] = gumbel_top_k(score_of(rows), k, scale=0.0, exclude=exclude[rows])
+    return best
 
 
 def n_candidates(k: int) -> int:
@@ -182,8 +189,8 @@ def _set_to_zero(weight: Tensor, columns: Tensor) -> None:
 
 
 def _blocks(shape: tuple[int, int], like: Tensor) -> Iterator[slice]:
-    """Slices of rows with at most a block of scores in each, but at least one row."""
+    """Slices of rows with at most a block of scores in each, or the least number of rows."""
     block = _BLOCK_ON_CPU if like.device.type == "cpu" else _BLOCK_ELSEWHERE
-    step = max(1, block // shape[1])
+    step = max(_LEAST_ROWS, block // shape[1])
     for start in range(0, shape[0], step):
         yield slice(start, start + step)

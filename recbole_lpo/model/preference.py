@@ -32,7 +32,7 @@ class PreferenceMixin(ObjectiveMixin):
         super().__init__(config, dataset)
         check_combination(type(self).__name__, self.objective, self.loss_settings)
         self._check_rivals(config["train_batch_size"])
-        self.register_buffer("draw_weight", cumulative_weight(self._draw_weight()), persistent=False)
+        self.register_buffer("cumulative_draw_weight", cumulative_weight(self._draw_weight()), persistent=False)
         # In a list, so that torch does not take the reference for a part of this model.
         self._reference: list[ReferencePolicy] = []
         self._previous: list[ReferencePolicy] = []
@@ -69,8 +69,8 @@ class PreferenceMixin(ObjectiveMixin):
         if self.loss_settings.pref_negatives != "self_play" or self.loss_settings.pref_weight == 0:
             return
         self._previous.clear()
-        # Without the reference, which may keep much, and without the gradients of the last step.
-        twin = copy.deepcopy(self, {id(self._reference): []})
+        # Without the reference, which may keep much, and without the gradients of the last step; it draws nothing.
+        twin = copy.deepcopy(self, {id(self._reference): [], id(self._rival_streams): {}})
         twin.zero_grad()
         self._previous.append(ReferencePolicy(twin, keep_states=False))
 
@@ -141,7 +141,7 @@ class PreferenceMixin(ObjectiveMixin):
         settings, stream = self.loss_settings, self.rival_stream(hidden.device)
         source, k = settings.pref_negatives, settings.pref_num_rejected
         if source in ("uniform", "popularity"):
-            columns = weighted_draw(self.draw_weight, k, exclude=barred, generator=stream)
+            columns = weighted_draw(self.cumulative_draw_weight, k, exclude=barred, generator=stream)
         elif source == "in_batch":
             columns = batch_draw(target, k, exclude=barred, generator=stream)
         elif source == "self_play":

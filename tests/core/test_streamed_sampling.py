@@ -143,6 +143,7 @@ def test_noise_too_small_for_uniform_draws_still_takes_the_most_probable_first()
 @pytest.mark.parametrize("way", [*DRAWS, "best"])
 def test_no_more_scores_than_a_block_are_asked_for_at_a_time(way, monkeypatch):
     monkeypatch.setattr(streamed_sampling, "_BLOCK_ON_CPU", 1000)
+    monkeypatch.setattr(streamed_sampling, "_LEAST_ROWS", 2)
     scores = torch.softmax(torch.randn(700, 300, generator=stream(0)), dim=1)
     draw = DRAWS.get(way, lambda *args, scale, generator, **options: best_scored(*args, **options))
     found, asked = drawn_from(scores, 5, draw)
@@ -156,6 +157,7 @@ def test_the_best_scored_in_blocks_are_those_of_all_scores_at_once(case, block):
     scores, k, exclude, _ = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streamed_sampling, "_BLOCK_ON_CPU", block)
+        patch.setattr(streamed_sampling, "_LEAST_ROWS", 1)
         found = best_scored(lambda rows: scores[rows], tuple(scores.shape), k, exclude=exclude)
     assert torch.equal(found, gumbel_top_k(scores, k, scale=0.0, exclude=exclude))
 
