@@ -66,11 +66,13 @@ def medians(measurements: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dic
     reasons: dict[tuple[str, str], dict[str, Any]] = {}
     for one in measurements:
         key = (one["case"], one["side"])
+        # Also where there are none, so that the order is that of the measurements.
+        figures = grouped.setdefault(key, [])
         if "figures" in one:
-            grouped.setdefault(key, []).append(one["figures"])
+            figures.append(one["figures"])
         else:
             reasons[key] = {"reason": one.get("left_out") or one["error"]}
-    return reasons | {key: _summary(figures) for key, figures in grouped.items()}
+    return {key: _summary(figures) if figures else reasons[key] for key, figures in grouped.items()}
 
 
 def _summary(figures: list[dict[str, Any]]) -> dict[str, Any]:

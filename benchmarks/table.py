@@ -15,6 +15,10 @@ BUSY = 1.0
 _EMPTY = "No full run is on file yet."
 
 
+_MEDIANS = "Medians of interleaved repetitions; ± is half the distance between the fastest and the slowest."
+_ONCE = "Each measured once: differences of a fifth may be chance."
+
+
 def into_readme(readme: Path, runs: list[dict[str, Any]]) -> bool:
     """Write the table of the newest results between the markers; returns whether the file changed.
 
@@ -40,11 +44,11 @@ def report(head: Mapping[str, Any], measurements: list[dict[str, Any]]) -> str:
     """Everything that was measured, and the goals, as Markdown."""
     figures = medians(measurements)
     kinds = (sections.comparison, sections.objectives, sections.losses, sections.accuracy, sections.goals)
-    parts = [_about(head), *(kind(figures) for kind in kinds), _older(measurements)]
+    parts = [_about(head, figures), *(kind(figures) for kind in kinds), _older(measurements)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _about(head: Mapping[str, Any]) -> str:
+def _about(head: Mapping[str, Any], figures: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     machine, versions = head["machine"], dict(head["versions"])
     revision = versions.pop("revision", None)
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -55,7 +59,7 @@ def _about(head: Mapping[str, Any]) -> str:
         "**A quick run: too short to compare.**" if head["quick"] else "",
         _busy(head),
         "SASRec unless it says otherwise, histories of 50 items, batches of 2,048 targets, RecBole's default sizes. "
-        "Medians of interleaved repetitions; ± is half the distance between the fastest and the slowest.",
+        + (_MEDIANS if any(found.get("n", 1) > 1 for found in figures.values()) else _ONCE),
         "Memory is what the process held at its peak, imports included: from start to end for epochs, during that "
         "phase for preparation, evaluation and single steps.",
         "RecBole runs its own trainer on its own rows; autograd's anomaly mode is on there because importing its "
