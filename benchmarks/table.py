@@ -13,8 +13,6 @@ START, END = "<!-- benchmarks: start, written by python -m benchmarks --table --
 # Processes running on average: with more before the start, something else takes part of the machine.
 BUSY = 1.0
 _EMPTY = "No full run is on file yet."
-
-
 _MEDIANS = "Medians of interleaved repetitions; ± is half the distance between the fastest and the slowest."
 _ONCE = "Each measured once: differences of a fifth may be chance."
 
