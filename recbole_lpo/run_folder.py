@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ import yaml
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.whole_files import write_whole
 
 SETTINGS, METRICS, PER_USER, HISTORY = "settings.yaml", "metrics.json", "per_user.csv.gz", "history.jsonl"
 CHECKPOINTS = "checkpoint"
@@ -101,13 +101,6 @@ def write_per_user(folder: Path, evaluation: Evaluation, user_tokens, item_token
     rows.writerows(zip(users, targets, evaluation.rank.tolist(), evaluation.group_of(), strict=True))
     # No time stamp in the gzip header: the same run gives the same bytes.
     write_whole(folder / PER_USER, gzip.compress(text.getvalue().encode(), mtime=0))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write aside, then rename, so that `path` is never half a file."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_bytes(content)
-    os.replace(aside, path)
 
 
 def _is_plain(value: Any) -> bool:

@@ -17,7 +17,7 @@ from recbole_lpo.compare.tables import latex, markdown, runs_csv, table_csv
 from recbole_lpo.config import Config
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.run_folder import write_whole
+from recbole_lpo.whole_files import write_whole
 
 STUDY = "study.yaml"
 

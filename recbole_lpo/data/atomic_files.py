@@ -10,8 +10,8 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-from recbole_lpo.data.whole_files import appears_whole
 from recbole_lpo.errors import InputError
+from recbole_lpo.whole_files import appears_whole
 
 _ROWS_A_CHUNK = 100_000
 

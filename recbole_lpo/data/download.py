@@ -11,8 +11,8 @@ from pathlib import Path
 
 from recbole_lpo.data.known_datasets import KnownDataset
 from recbole_lpo.data.text_lines import byte_bar
-from recbole_lpo.data.whole_files import appears_whole
 from recbole_lpo.errors import InputError
+from recbole_lpo.whole_files import appears_whole
 
 _SECONDS_TO_WAIT = 30
 _BLOCK_BYTES = 1 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from recbole_lpo.errors import InputError
+from recbole_lpo.whole_files import appears_whole
 
 BEST = "best.pth"
 
@@ -27,17 +27,13 @@ def save_checkpoint(path: Path, model: nn.Module, about: dict[str, Any]) -> None
 
     about: plain values (text, numbers, lists, dicts) that say what the weights belong to.
     """
-    aside = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Where RecBole names a layer here, its weights are in the state dict as well.
     others = model.other_parameter() or {}
     others = {name: value for name, value in others.items() if not isinstance(value, nn.Module)}
     content = {"state_dict": model.state_dict(), "other_parameter": others, "about": about}
-    with open(aside, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    with appears_whole(path) as aside:
+        torch.save(content, aside)
 
 
 def load_checkpoint(path: Path, model: nn.Module, *, items: str | None = None, device="cpu") -> dict[str, Any]:

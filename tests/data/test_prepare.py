@@ -230,7 +230,7 @@ def test_a_preparation_that_is_killed_leaves_the_old_file_and_no_half_one(monkey
     def kill(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recbole_lpo.data.whole_files.os.fsync", kill)
+    monkeypatch.setattr("recbole_lpo.whole_files.os.fsync", kill)
     with pytest.raises(KeyboardInterrupt):
         prepare_text(table([("u", "new", 1)]))
     assert [path.name for path in Path("out/set").iterdir()] == ["set.inter"]

@@ -208,7 +208,7 @@ def test_a_full_disk_is_reported_in_one_line(monkeypatch):
     def no_space(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recbole_lpo.data.whole_files.os.fsync", no_space)
+    monkeypatch.setattr("recbole_lpo.whole_files.os.fsync", no_space)
     assert "cannot be written (No space left on device)" in refusal(HEADER + "u,i,1\n")
     assert list(Path("out/set").iterdir()) == []
 

@@ -107,20 +107,20 @@ def test_a_failure_while_writing_leaves_the_old_file(where, saved, monkeypatch):
     before = FILE.read_bytes()
 
     def half(content, file):
-        file.write(before[:100])
+        file.write_bytes(before[:100])
         raise OSError(28, "No space left on device")
 
     if where == "torch.save":
         monkeypatch.setattr(checkpoint.torch, "save", half)
     else:
-        monkeypatch.setattr(checkpoint.os, where, fail)
+        monkeypatch.setattr(os, where, fail)
     with pytest.raises(OSError, match=r"No space|Input/output"):
         save_checkpoint(FILE, Small(seed=5), ABOUT)
     assert FILE.read_bytes() == before
 
 
 def test_a_failure_in_the_first_save_leaves_no_checkpoint(monkeypatch):
-    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
         save_checkpoint(FILE, Small(), ABOUT)
     assert "there is no such checkpoint" in refusal()
@@ -129,8 +129,8 @@ def test_a_failure_in_the_first_save_leaves_no_checkpoint(monkeypatch):
 def test_the_bytes_are_on_the_disk_before_the_file_has_its_name(saved, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda file: (done.append("flushed"), fsync(file)))
-    monkeypatch.setattr(checkpoint.os, "replace", lambda *names: (done.append("named"), replace(*names)))
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("flushed"), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("named"), replace(*names)))
     save_checkpoint(FILE, Small(), ABOUT)
     assert done == ["flushed", "named"]
 

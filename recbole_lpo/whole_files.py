@@ -24,3 +24,9 @@ def appears_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file of ours in one go, whole or not at all."""
+    with appears_whole(path) as aside:
+        aside.write_bytes(content)
