@@ -167,10 +167,12 @@ def _users(scale: _Scale) -> Iterator[Case]:
 
 
 def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
-    settings = {"dataset": dataset, "max_length": 50, "config": scale.long_runs}
-    sasrec, last = settings | {"model": "SASRec"}, {"expect": scale.long_expect, "by_name": True}
+    last = {"expect": scale.long_expect, "by_name": True}
+    sasrec = {"dataset": dataset, "model": "SASRec", "max_length": 50, "config": scale.long_runs}
     yield Case(f"end-to-end/{dataset}", "end_to_end", sasrec, (Side(RECBOLE), Side(OURS)), **last)
     for model in ("SASRec", "GRU4Rec"):
-        sides, named = (Side("packed"), Side("prefix")), settings | {"model": model}
-        name = f"equal-accuracy/{dataset}/{model}"
-        yield Case(name, "accuracy", named, sides, scale.seeds, seeds=True, **last)
+        for max_length in (10, 50):
+            sides, named = (Side("packed"), Side("prefix")), {"dataset": dataset, "model": model}
+            named |= {"max_length": max_length, "config": scale.long_runs | {"stopping_step": 5}}
+            name = f"equal-accuracy/{dataset}/{model}/{max_length}"
+            yield Case(name, "accuracy", named, sides, scale.seeds, seeds=True, **last)

@@ -90,9 +90,9 @@ def test_the_median_leaves_out_what_has_no_value():
 
 def test_equal_accuracy_shows_mean_and_spread_over_seeds():
     figures = {"hit@10": 0.1, "ndcg@10": 0.05, "tailhit@10": 0.02, "tailndcg@10": 0.01}
-    case = "equal-accuracy/toy/SASRec"
+    case = "equal-accuracy/toy/SASRec/50"
     both = [measured("packed", case=case, **figures), measured("packed", case=case, **{**figures, "hit@10": 0.2})]
-    assert "| toy, SASRec | packed | 2 | 0.1500 ± 0.0707 | 0.0500 ± 0.0000 |" in report(run(), both)
+    assert "| toy, SASRec, 50 | packed | 2 | 0.1500 ± 0.0707 | 0.0500 ± 0.0000 |" in report(run(), both)
 
 
 def test_quick_runs_are_never_the_newest():
