@@ -78,9 +78,12 @@ class PackedSequences:
             yield self._batch(batches[index])
 
     def _sorted_in_pools(self, rows: Tensor) -> Tensor:
-        pool = torch.cumsum(self._n_targets[rows], 0) // (self._batch_targets * _POOL_BATCHES)
-        order = np.lexsort((self._length[rows].numpy(), pool.numpy()))
-        return rows[torch.from_numpy(order)]
+        """Pools of about equal size, every other one from its longest row down: a batch that reaches over two of them
+        then holds rows of like length, and pads none of the short ones of one to the long ones of the other."""
+        n_pools = max(1, round(len(self) / _POOL_BATCHES))
+        before = torch.cumsum(self._n_targets[rows], 0) - self._n_targets[rows]
+        pool, length = (before * n_pools // self.n_targets).numpy(), self._length[rows].numpy()
+        return rows[torch.from_numpy(np.lexsort((np.where(pool % 2, -length, length), pool)))]
 
     def _cut(self, rows: Tensor) -> list[Tensor]:
         """Consecutive rows that together hold about the wanted number of targets, the same number of batches always."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -82,6 +83,20 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone(toy):
 
 
 POSITIONWISE_NAMES = [base.__name__ for base in POSITIONWISE]
+
+
+@pytest.mark.parametrize("n_users", [700, 3_000])
+def test_no_batch_pads_many_short_histories_to_a_long_one(n_users, monkeypatch):
+    """Most users have few items and a few have many: over a whole epoch less than a fifth of all cells is padding, and
+    no batch has many times the cells of the others."""
+    count = np.minimum(3 + np.random.default_rng(0).geometric(0.2, n_users) ** 2 // 8, 200)
+    events = np.repeat(np.arange(n_users), count), np.ones(count.sum(), dtype=np.int32)
+    monkeypatch.setattr("recbole_lpo.data.sequences.training_events", lambda dataset: events)
+    sequences = PackedSequences(None, max_length=50, window_step=25, batch_targets=256, seed=0)
+    batches = list(sequences.epoch(0))
+    cells = [batch.items.numel() for batch in batches]
+    assert sum(int(batch.length.sum()) for batch in batches) > 0.8 * sum(cells)
+    assert max(cells) < 4 * 256
 
 
 @pytest.mark.parametrize("name", [*POSITIONWISE_NAMES, *(f"LPO{name}" for name in POSITIONWISE_NAMES)])
