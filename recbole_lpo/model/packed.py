@@ -26,6 +26,11 @@ def can_pack(model: nn.Module) -> bool:
     return False
 
 
+def is_positionwise(model: nn.Module) -> bool:
+    """Whether a model's `forward` is that of one of POSITIONWISE."""
+    return any(type(model).forward is base.forward for base in POSITIONWISE)
+
+
 def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
     """(T, D) hidden states from which the targets of a batch are predicted.
 
