@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import sys
 from collections.abc import Sequence
@@ -39,15 +40,25 @@ from recbole_lpo.run_folder import (
     write_settings,
 )
 from recbole_lpo.settings import RunSettings
-from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, token_map_hash
+from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, put_weights, token_map_hash
 from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
+from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 from recbole_lpo.whole_files import NO_ROOM
 
-__all__ = ["LoadedRun", "evaluate", "load", "objective_function", "recommend", "resume", "run"]
+__all__ = [
+    "LoadedRun",
+    "evaluate",
+    "load",
+    "load_recbole_checkpoint",
+    "objective_function",
+    "recommend",
+    "resume",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -199,8 +210,32 @@ def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> Load
     return prepared
 
 
+def load_recbole_checkpoint(file: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
+    """As `load`, of a file that RecBole's own trainer has written (`saved/<model>-<time>.pth`), with a warning.
+
+    The file is a pickle; it is read as data, nothing in it runs. It does not say which items its weights are of: the
+    dataset must be the very file that the model was trained on. config_dict: settings in place of those of the file,
+    `data_path` say.
+    """
+    path = Path(file)
+    settings, weights, others = read_recbole_checkpoint(path)
+    logging.getLogger().warning(
+        "%s: RecBole's checkpoints do not say which items they are of. If %s is not the file that this model was "
+        "trained on, all figures are wrong without a sign of it.",
+        path,
+        settings["dataset"],
+    )
+    config = Config(config_dict=settings | {"eval_logit_adjust_curve": []} | (config_dict or {}))
+    with without_tensorboard():
+        prepared = _prepare(config)
+    put_weights(path, {"weights": weights, "other_parameter": others}, prepared.model)
+    prepared.trainer.eval_collector.data_collect(prepared.train_data)
+    prepared.model.eval()
+    return prepared
+
+
 def evaluate(
-    run_dir: str | Path,
+    run_dir: str | Path | LoadedRun,
     *,
     logit_adjust: Sequence[float] = (0.0,),
     on: str = "test",
@@ -208,13 +243,14 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Measure a finished run again, without training: once for each strength of the post-hoc logit adjustment.
 
+    run_dir: the folder, or what `load` or `load_recbole_checkpoint` has returned (config_dict is then not looked at).
     on: `test`, or `valid`, which is where a strength should be chosen. config_dict as in `load`. Returns, for each
     strength, what `metrics.json` holds of an evaluation; the figures stand under "test" for validation items too.
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
     strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust]
-    loaded = load(run_dir, config_dict)
+    loaded = run_dir if isinstance(run_dir, LoadedRun) else load(run_dir, config_dict)
     data = loaded.test_data if on == "test" else loaded.valid_data
     name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
     return [
