@@ -16,6 +16,7 @@ from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import packed_loss
 from recbole_lpo.trainer import lpo_trainer
+from recbole_lpo.trainer.checkpoint import read_checkpoint
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.run_log import without_tensorboard
 from tests.conftest import SMALL, toy_rows, write_atomic
@@ -209,7 +210,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_step_and_rate_and_kee
     with pytest.raises(RunError, match=rf"^LPOSASRec: the training loss is (nan|inf) in {where}"):
         trainer.fit(train, valid, verbose=False)
     assert [trainer.best_file.read_bytes()] == saved
-    assert all(torch.isfinite(weight).all() for weight in torch.load(trainer.best_file)["state_dict"].values())
+    assert all(torch.isfinite(weight).all() for weight in read_checkpoint(trainer.best_file)["weights"].values())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
