@@ -169,6 +169,8 @@ def _measured_run(config: Config, folder: Path, checkpoint: dict[str, Any] | Non
     write_settings(folder, config.given)
     prepared = _prepare(config)
     trainer = prepared.trainer
+    # Says which items are head; what is kept of the run says so too.
+    trainer.eval_collector.data_collect(prepared.train_data)
     trainer.run_dir, trainer.about = folder, _about(prepared)
     if checkpoint:
         check_same_data(folder, checkpoint["about"], trainer.about)
