@@ -17,17 +17,17 @@ from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.popularity import interactions_hash
-from recbole_lpo.errors import InputError, WriteError
-from recbole_lpo.interruption import Interrupted, interruptible
+from recbole_lpo.errors import InputError
+from recbole_lpo.interruption import interruptible
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.resume import (
     check_same_data,
     is_resumable,
     made_with,
+    saying_the_way_on,
     settings_and_checkpoint,
     warn_of_differences,
-    way_on,
 )
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
@@ -47,7 +47,6 @@ from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
 from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
-from recbole_lpo.whole_files import NO_ROOM
 
 __all__ = [
     "LoadedRun",
@@ -104,7 +103,11 @@ def run(
         if lacks_reference(config):
             folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet))
             config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
-        with new_run_folder(config["run_dir"], **_names(config)) as folder, run_log(folder, quiet=quiet):
+        with (
+            new_run_folder(config["run_dir"], **_names(config)) as folder,
+            run_log(folder, quiet=quiet),
+            saying_the_way_on(folder),
+        ):
             return _train_and_test(config, folder)
 
 
@@ -124,7 +127,7 @@ def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, qu
         settings, checkpoint = settings_and_checkpoint(folder, config_dict or {})
         config = Config(config_dict=settings)
         _choose_bars(config, quiet)
-        with run_log(folder, quiet=quiet):
+        with run_log(folder, quiet=quiet), saying_the_way_on(folder):
             warn_of_differences(checkpoint["about"])
             return _train_and_test(config, folder, checkpoint)
 
@@ -150,20 +153,7 @@ def _choose_bars(config: Config, quiet: bool) -> None:
 
 
 def _train_and_test(config: Config, folder: Path, checkpoint: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Fill a run folder; checkpoint: what to go on from. Says what is kept where a signal or a full disk ends it."""
-    try:
-        return _measured_run(config, folder, checkpoint)
-    except Interrupted as stop:
-        raise Interrupted(stop.number, f"{stop}: {way_on(folder)}") from None
-    except WriteError as error:
-        raise WriteError(f"{error} {way_on(folder)}") from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise WriteError(f"{folder}: cannot be written to: {error.strerror}. {way_on(folder)}") from error
-
-
-def _measured_run(config: Config, folder: Path, checkpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """Fill a run folder; checkpoint: the content of one to go on from."""
     started = perf_counter()
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
     write_settings(folder, config.given)

@@ -6,16 +6,19 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_lpo.compat.versions import installed
-from recbole_lpo.errors import InputError
+from recbole_lpo.errors import InputError, WriteError
+from recbole_lpo.interruption import Interrupted
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, read_settings
-from recbole_lpo.trainer.checkpoint import LAST, read_about, read_checkpoint
+from recbole_lpo.trainer.checkpoint import BEST, LAST, read_about, read_checkpoint
+from recbole_lpo.whole_files import NO_ROOM
 
 # With another value of any other setting the run would be another one from its first step.
 MAY_CHANGE = ("epochs", "stopping_step", "checkpoint_every", "show_progress", "data_path", "gpu_id")
@@ -23,9 +26,9 @@ _MAY_GROW = ("epochs", "stopping_step")
 
 
 def is_resumable(folder: Path) -> bool:
-    """Whether a folder holds a whole checkpoint to go on from."""
+    """Whether a folder holds whole checkpoints to go on from."""
     try:
-        read_checkpoint(folder / CHECKPOINTS / LAST)
+        _read_whole(folder)
     except InputError:
         return False
     return True
@@ -44,7 +47,7 @@ def settings_and_checkpoint(folder: Path, changes: Mapping[str, Any]) -> tuple[d
             "checkpoint_every is 0, or the model has a training of its own in phases. Start the run again, in "
             "another folder."
         )
-    checkpoint = read_checkpoint(folder / CHECKPOINTS / LAST)
+    checkpoint = _read_whole(folder)
     for key, value in changes.items():
         _check_change(settings, key, value, checkpoint["state"]["epoch"] + 1)
     changed = {**settings, **changes}
@@ -65,8 +68,22 @@ def check_same_data(folder: Path, before: Mapping[str, Any], now: Mapping[str, A
         )
 
 
-def way_on(folder: Path) -> str:
-    """What is kept of a run that was ended, and the command that goes on with it."""
+@contextmanager
+def saying_the_way_on(folder: Path) -> Iterator[None]:
+    """Where a signal or a full disk ends the run of a folder, the error says what is kept of it and how to go on."""
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.number, f"{stop}: {_way_on(folder)}") from None
+    except WriteError as error:
+        raise WriteError(f"{error} {_way_on(folder)}") from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise WriteError(f"{folder}: cannot be written to: {error.strerror}. {_way_on(folder)}") from error
+
+
+def _way_on(folder: Path) -> str:
     last = folder / CHECKPOINTS / LAST
     if not last.is_file():
         return "No checkpoint is kept; start the run again."
@@ -95,6 +112,21 @@ def warn_of_differences(about: Mapping[str, Any]) -> None:
             "The run goes on with other %s: its last digits may differ from those of a run that never stopped.",
             ", ".join(different),
         )
+
+
+def _read_whole(folder: Path) -> dict[str, Any]:
+    """The content of the `last` checkpoint. Raises InputError where it, or the `best` beside it, is of no use."""
+    checkpoint = read_checkpoint(folder / CHECKPOINTS / LAST)
+    state = checkpoint["state"]
+    kept = state["counters"]["kept_epoch"]
+    # The best weights of the same epoch are made from this file.
+    if kept is not None and kept != state["epoch"]:
+        best = read_checkpoint(folder / CHECKPOINTS / BEST)["about"]["epoch"]
+        if best != kept:
+            raise InputError(
+                f"{folder / CHECKPOINTS / BEST}: has the weights of epoch {best}, those of epoch {kept} belong here."
+            )
+    return checkpoint
 
 
 def _check_change(settings: Mapping[str, Any], key: str, value: Any, trained: int) -> None:

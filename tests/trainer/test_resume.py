@@ -167,6 +167,18 @@ def test_a_damaged_checkpoint_is_refused_and_named(run_dir):
     assert refusal(recbole_lpo.resume, run_dir).startswith(f"{file}: not a checkpoint of recbole_lpo, or damaged")
 
 
+@pytest.mark.parametrize("damage", ["cut", "missing", "of another epoch"])
+def test_best_weights_that_are_not_whole_are_found_before_anything_is_trained(damage, data):
+    settings = {**data, "learning_rate": 0.0, "epochs": 2, "run_dir": "run"}
+    recbole_lpo.run("SASRec", None, None, settings, quiet=True)
+    best, last = (Path("run") / "checkpoint" / f"{name}.safetensors" for name in ("best", "last"))
+    if damage == "of another epoch":
+        best.write_bytes(last.read_bytes())
+    else:
+        best.unlink() if damage == "missing" else best.write_bytes(best.read_bytes()[:-9])
+    assert refusal(recbole_lpo.resume, "run", {"epochs": 3}).startswith(f"{best}: ")
+
+
 def test_an_unfinished_run_is_not_overwritten(data, run_dir):
     (run_dir / "metrics.json").unlink()
     said = refusal(recbole_lpo.run, "SASRec", None, None, {**data, "run_dir": "run"})
