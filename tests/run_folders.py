@@ -20,9 +20,9 @@ from recbole_lpo.trainer.tensor_tree import to_tensors
 
 # A clock and a memory gauge show something else each time.
 _OF_THE_MOMENT = ("seconds", "memory", "run_dir")
-_processes = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+processes = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 # Each process then starts in milliseconds, with everything imported and nothing computed.
-_processes.set_forkserver_preload(["recbole_lpo", "tests.run_folders"])
+processes.set_forkserver_preload(["recbole_lpo", "tests.run_folders"])
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -50,8 +50,8 @@ def run_and_die(settings: dict[str, Any], *, after: float | None = None, write: 
     after: seconds from its first line of code to SIGKILL. write: ("half", n) kills it in the middle of the n-th
     checkpoint, ("whole", n) after that one is written and before it has its name.
     """
-    started = _processes.Event()
-    process = _processes.Process(target=_child, args=(settings, os.getcwd(), write, started))
+    started = processes.Event()
+    process = processes.Process(target=_child, args=(settings, os.getcwd(), write, started))
     process.start()
     started.wait(300)
     if after is not None:

@@ -14,8 +14,9 @@ _COUNTERS = ("cur_step", "best_valid_score", "best_valid_result", "best_epoch", 
 
 
 def optimizers_of(trainer) -> dict[str, Optimizer]:
-    """The optimizers of a trainer, by attribute; RecVAE's has three."""
-    return {name: value for name, value in vars(trainer).items() if isinstance(value, Optimizer)}
+    """The optimizers of a trainer, by attribute, each once: RecVAE's has two, and one of them as `optimizer` too."""
+    names = {id(value): name for name, value in vars(trainer).items() if isinstance(value, Optimizer)}
+    return {name: vars(trainer)[name] for name in names.values()}
 
 
 def run_state(trainer, train_data, epoch: int) -> dict[str, Any]:
