@@ -25,6 +25,9 @@ def check_losses(trainer, losses: torch.Tensor, rates: list[float]) -> None:
     monitor = getattr(trainer.model, "loss_monitor", None)
     parts = monitor.parts_of(step) if monitor else {}
     shown = ", ".join(f"{name} {value:g}" for name, value in parts.items())
+    if shown and any(name.endswith("/pref") for name in parts):
+        weights = trainer.model.loss_settings
+        shown += f" (ce_weight {weights.ce_weight:g}, pref_weight {weights.pref_weight:g})"
     fail(trainer, losses[step], where, rates[step], (f"Its parts: {shown}. " if shown else "") + before)
 
 

@@ -250,6 +250,7 @@ class LoopPolicy:
         best = record.get("best", False) if validated else due or self.run_dir is None
         self.kept_epoch = epoch if best else self.kept_epoch
         if self.run_dir is not None and (self.config["single_spec"] or self.config["local_rank"] == 0):
+            self.run_dir.mkdir(parents=True, exist_ok=True)
             write_history(self.run_dir, self.history)
             if every > 0 and (due or best):
                 about = {**(self.about or {}), "epoch": epoch}

@@ -2,7 +2,7 @@
 
 RecBole's file is what `torch.save` makes of a dict: weights, and the whole Config object. A pickle can call whatever it
 names. Here a name stands for one of three things: what puts a tensor together (done by functions below), a class of
-RecBole or numpy (an inert object in its place, which only keeps its attributes), or a reason to refuse the file.
+RecBole, numpy or yaml (an inert object in its place, which only keeps its attributes), or a reason to refuse the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STORAGES = {
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
-_INERT = ("recbole", "recbole_lpo", "numpy")
+_INERT = ("recbole", "recbole_lpo", "numpy", "yaml")
 _BUNDLED = "ml-100k"
 # Of this machine and this moment, or of a way to measure that ours replaces.
 _NOT_CARRIED = {

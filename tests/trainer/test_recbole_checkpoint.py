@@ -87,7 +87,7 @@ def pretend(**parts):
 @pytest.mark.parametrize(
     "creature",
     [
-        Creature(), Creature(eval, "open('pwned', 'w')"), Creature(getattr, os, "system"),
+        Creature(), Creature(eval, "open('pwned', 'w')"), Creature(getattr, "text", "upper"),
         Creature(torch.load, "pwned"), Creature(pickle.loads, b""), Creature(subprocess.getoutput, "touch pwned"),
     ],
     ids=["os.system", "eval", "getattr", "torch.load", "pickle.loads", "subprocess"],
