@@ -118,6 +118,8 @@ def _read_whole(folder: Path) -> dict[str, Any]:
     """The content of the `last` checkpoint. Raises InputError where it, or the `best` beside it, is of no use."""
     checkpoint = read_checkpoint(folder / CHECKPOINTS / LAST)
     state = checkpoint["state"]
+    if state is None:
+        raise InputError(f"{folder / CHECKPOINTS / LAST}: has weights alone, and nothing to train on from.")
     kept = state["counters"]["kept_epoch"]
     # The best weights of the same epoch are made from this file.
     if kept is not None and kept != state["epoch"]:

@@ -179,6 +179,12 @@ def test_best_weights_that_are_not_whole_are_found_before_anything_is_trained(da
     assert refusal(recbole_lpo.resume, "run", {"epochs": 3}).startswith(f"{best}: ")
 
 
+def test_weights_alone_are_nothing_to_go_on_from(run_dir):
+    folder = run_dir / "checkpoint"
+    (folder / "last.safetensors").write_bytes((folder / "best.safetensors").read_bytes())
+    assert "has weights alone" in refusal(recbole_lpo.resume, run_dir, {"epochs": 3})
+
+
 def test_an_unfinished_run_is_not_overwritten(data, run_dir):
     (run_dir / "metrics.json").unlink()
     said = refusal(recbole_lpo.run, "SASRec", None, None, {**data, "run_dir": "run"})
