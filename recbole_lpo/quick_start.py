@@ -96,6 +96,7 @@ def run(
     Returns the content of `metrics.json` and `run_dir`. Raises InputError for input that the user can mend, RunError
     for a run that cannot go on.
     """
+    started = perf_counter()
     keep_freed_memory()
     config = Config(model, dataset, config_file_list, config_dict)
     _choose_bars(config, quiet)
@@ -108,7 +109,7 @@ def run(
             run_log(folder, quiet=quiet),
             saying_the_way_on(folder),
         ):
-            return _train_and_test(config, folder)
+            return _train_and_test(config, folder, started)
 
 
 def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, quiet: bool = False) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, qu
     finished run, and some can be changed that the result does not depend on (`resume.MAY_CHANGE`). Raises InputError
     for others, and where there is nothing to go on from or nothing left to do.
     """
+    started = perf_counter()
     keep_freed_memory()
     folder = Path(run_dir)
     if not folder.is_dir():
@@ -129,7 +131,7 @@ def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, qu
         _choose_bars(config, quiet)
         with run_log(folder, quiet=quiet), saying_the_way_on(folder):
             warn_of_differences(checkpoint["about"])
-            return _train_and_test(config, folder, checkpoint)
+            return _train_and_test(config, folder, started, checkpoint)
 
 
 def run_to_the_end(settings: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
@@ -152,9 +154,10 @@ def _choose_bars(config: Config, quiet: bool) -> None:
         config["show_progress"] = False
 
 
-def _train_and_test(config: Config, folder: Path, checkpoint: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Fill a run folder; checkpoint: the content of one to go on from."""
-    started = perf_counter()
+def _train_and_test(
+    config: Config, folder: Path, started: float, checkpoint: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
     write_settings(folder, config.given)
     prepared = _prepare(config)

@@ -58,6 +58,7 @@ class TailEvaluation:
 
     run_dir: Path | None = None
     about: dict[str, Any] | None = None
+    epoch: int | None = None
     _before_test: HistoryIndex | None = None
     _told_of_collapse = False
 

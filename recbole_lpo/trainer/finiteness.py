@@ -59,10 +59,8 @@ def check_validation(trainer, score: float) -> None:
 
 def nan_scores(trainer, error: ValueError) -> RunError:
     """The error of an evaluation in which the model scored NaN."""
-    when = f" after epoch {trainer.epoch}" if getattr(trainer, "epoch", None) is not None else ""
-    return RunError(
-        f"{trainer.config['model']}: {error} It was evaluated{when}. {last_loss(trainer)}{kept(trainer)}{_WAY_OUT}"
-    )
+    when = "" if trainer.epoch is None else f"It was evaluated after epoch {trainer.epoch}. "
+    return RunError(f"{trainer.config['model']}: {error} {when}{last_loss(trainer)}{kept(trainer)}{_WAY_OUT}")
 
 
 def last_loss(trainer) -> str:

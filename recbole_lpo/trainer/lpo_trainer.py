@@ -55,7 +55,6 @@ class LoopPolicy:
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.kept_epoch: int | None = None
-        self.epoch: int | None = None
         self.schedule: LRScheduler | None = None
         self.plain_attributes: PlainAttributes | None = None
         self._packed: PackedSequences | None = None
@@ -125,8 +124,11 @@ class LoopPolicy:
                 self._save_checkpoint(self.kept_epoch, verbose=False)
             if self._packed and getattr(self.model, "needs_reference", False):
                 # Its states differ in the last digit with the batch that they were computed in: that of epoch 0.
-                for batch in self._packed.epoch(0):
-                    self.model.reference.states(batch, self._packed.n_events)
+                with torch.autocast(self.device.type, half_precision(self.device), enabled=self.enable_amp):
+                    for batch in self._packed.epoch(0):
+                        self.model.reference.states(batch, self._packed.n_events)
+            # It has a second copy of the weights.
+            self.resumed.clear()
         self.schedule = attach_schedule(
             self.optimizer,
             total_steps=self.epochs * steps,
