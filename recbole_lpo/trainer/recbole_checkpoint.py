@@ -43,6 +43,10 @@ class _Inert:
     def __init__(self, *_, **__) -> None:
         """Takes anything."""
 
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            vars(self).update(state)
+
     def append(self, _) -> None:
         """Nothing."""
 
