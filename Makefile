@@ -10,7 +10,9 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 OLDEST := .oldest
 
-.PHONY: demo bench test test-newest test-oldest venv lint wheel clean
+KILLS ?= 3
+
+.PHONY: demo bench test test-newest test-oldest test-long venv lint wheel clean
 
 demo: venv
 	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --stopping_step=5
@@ -32,6 +34,10 @@ test-oldest: venv
 	else \
 		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS); \
 	fi
+
+# Real processes of eight kinds of run killed 2 * KILLS times each, at random moments and in the middle of a write.
+test-long: venv
+	RECBOLE_LPO_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/test_kills.py
 
 venv: $(VENV)/.done
 

@@ -14,7 +14,15 @@ registry.register()
 
 from recbole_lpo.errors import InputError, RunError  # noqa: E402
 from recbole_lpo.model.encoders import SequenceEncoder  # noqa: E402
-from recbole_lpo.quick_start import evaluate, load, objective_function, recommend, run  # noqa: E402
+from recbole_lpo.quick_start import (  # noqa: E402
+    evaluate,
+    load,
+    load_recbole_checkpoint,
+    objective_function,
+    recommend,
+    resume,
+    run,
+)
 from recbole_lpo.user_backbones import register_backbone  # noqa: E402
 from recbole_lpo.version import __version__  # noqa: E402
 
@@ -25,8 +33,10 @@ __all__ = [
     "__version__",
     "evaluate",
     "load",
+    "load_recbole_checkpoint",
     "objective_function",
     "recommend",
     "register_backbone",
+    "resume",
     "run",
 ]

@@ -11,8 +11,9 @@ from recbole_lpo import evaluate_cli, recommend_cli
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
+from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.properties_files import parse_value, read_yaml
-from recbole_lpo.quick_start import run
+from recbole_lpo.quick_start import resume, run
 from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.table import result_table
 from recbole_lpo.user_backbones import import_plugins
@@ -21,6 +22,7 @@ from recbole_lpo.version import __version__
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME [--key=value ...]
+       recbole-lpo run --resume=DIR [--epochs=N]
        recbole-lpo compare --models=SASRec,LPOSASRec --datasets=ml-100k --seeds=3 [--jobs=2] [--key=value ...]
        recbole-lpo evaluate --run_dir=DIR [--eval_logit_adjust=0,0.1,0.3] [--eval_mask_history=True]
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
@@ -35,6 +37,7 @@ options of run
   --dataset, -d NAME        <data_path>/NAME/NAME.inter; ml-100k comes with RecBole
   --config_files="A B"      yaml files of settings, later ones over earlier ones
   --preset=NAME             paper | published_code | log_prob
+  --resume=DIR              go on with a run that was killed or interrupted; with more --epochs also with a finished one
   --quiet                   no progress bars, only the table
   --key=value               any setting of RecBole or of properties/*.yaml, as in RecBole
 
@@ -47,22 +50,26 @@ _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet",)
 _PLUGIN = "--plugin="
 # Never read as a number or a list.
-_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "study", "baseline", "output")
+_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "resume", "study", "baseline", "output")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted."""
+    """Run a command; returns the exit code: 0 done, 1 the run failed, 2 the input was wrong, 130 or 143 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         plugins = [word.removeprefix(_PLUGIN) for word in arguments if word.startswith(_PLUGIN)]
-        import_plugins(plugins)
-        return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
+        with interruptible():
+            import_plugins(plugins)
+            return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return WRONG_INPUT
     except RunError as error:
         sys.stderr.write(f"failed: {error}\n")
         return FAILED
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return stop.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -106,6 +113,8 @@ def _run(arguments: list[str]) -> int:
         return DONE if arguments else WRONG_INPUT
     given = parse_settings(arguments)
     quiet = bool(given.pop("quiet", False))
+    if "resume" in given:
+        return _resume(given, quiet)
     files = str(given.pop("config_files", "")).split()
     models = _names(given.pop("model", None) or _from_files(files, "model"))
     if not models:
@@ -124,9 +133,18 @@ def _run(arguments: list[str]) -> int:
     finally:
         # What was computed is shown even where a later model fails or is interrupted.
         if finished:
-            sys.stdout.write(result_table(finished) + "\n")
-            sys.stdout.write("".join(f"{one['model']}: {one['run_dir']}\n" for one in finished))
+            _show(finished)
     return DONE
+
+
+def _resume(given: dict[str, Any], quiet: bool) -> int:
+    _show([resume(given.pop("resume"), given, quiet=quiet)])
+    return DONE
+
+
+def _show(finished: list[dict[str, Any]]) -> None:
+    sys.stdout.write(result_table(finished) + "\n")
+    sys.stdout.write("".join(f"{one['model']}: {one['run_dir']}\n" for one in finished))
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:

@@ -28,3 +28,7 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
 
 class RunError(RuntimeError):
     """A run that cannot go on (the loss is not finite, the model scores NaN). The command line exits with code 1."""
+
+
+class WriteError(RunError):
+    """A file of a run cannot be written: the disk is full, say. What was there before is as it was."""

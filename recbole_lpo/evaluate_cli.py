@@ -9,13 +9,18 @@ from typing import Any
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import parse_value
-from recbole_lpo.quick_start import evaluate
+from recbole_lpo.quick_start import evaluate, load_recbole_checkpoint
 from recbole_lpo.table import result_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--run_dir", required=True, help="folder of a finished run")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run_dir", help="folder of a finished run")
+    source.add_argument(
+        "--recbole_checkpoint", help="file of RecBole's own trainer; its dataset must be the one that it was trained on"
+    )
+    parser.add_argument("--data_path", help="where that dataset is now")
     parser.add_argument(
         "--eval_logit_adjust", default="0", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (0: none)"
     )
@@ -32,7 +37,12 @@ def main(args: argparse.Namespace) -> int:
         changes["eval_mask_history"] = parse_value(args.eval_mask_history)
     if args.topk is not None:
         changes |= {"topk": parse_value(args.topk)}
-    found = evaluate(args.run_dir, logit_adjust=_strengths(args.eval_logit_adjust), on=args.on, config_dict=changes)
+    if args.data_path is not None:
+        changes["data_path"] = args.data_path
+    strengths, run_dir = _strengths(args.eval_logit_adjust), args.run_dir
+    if args.recbole_checkpoint:
+        run_dir = load_recbole_checkpoint(args.recbole_checkpoint, changes)
+    found = evaluate(run_dir, logit_adjust=strengths, on=args.on, config_dict=changes)
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else result_table(found) + "\n")
     return 0
 

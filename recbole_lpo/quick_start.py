@@ -1,7 +1,8 @@
-"""The Python API: run, load, objective_function, recommend."""
+"""The Python API: run, resume, load, evaluate, objective_function, recommend."""
 
 from __future__ import annotations
 
+import logging
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,22 @@ from recbole.utils import init_seed
 from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
+from recbole_lpo.data.popularity import interactions_hash
 from recbole_lpo.errors import InputError
+from recbole_lpo.interruption import interruptible
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
+from recbole_lpo.resume import (
+    check_same_data,
+    is_resumable,
+    made_with,
+    saying_the_way_on,
+    settings_and_checkpoint,
+    warn_of_differences,
+)
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
+    held,
     new_run_folder,
     read_settings,
     write_history,
@@ -28,13 +40,24 @@ from recbole_lpo.run_folder import (
     write_settings,
 )
 from recbole_lpo.settings import RunSettings
-from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
+from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, put_weights, token_map_hash
+from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
+from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
 from recbole_lpo.trainer.run_log import run_log, without_tensorboard
 
-__all__ = ["LoadedRun", "evaluate", "load", "objective_function", "recommend", "run"]
+__all__ = [
+    "LoadedRun",
+    "evaluate",
+    "load",
+    "load_recbole_checkpoint",
+    "objective_function",
+    "recommend",
+    "resume",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -76,35 +99,91 @@ def run(
     started = perf_counter()
     keep_freed_memory()
     config = Config(model, dataset, config_file_list, config_dict)
+    _choose_bars(config, quiet)
+    with interruptible():
+        if lacks_reference(config):
+            folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet))
+            config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
+        with (
+            new_run_folder(config["run_dir"], **_names(config)) as folder,
+            run_log(folder, quiet=quiet),
+            saying_the_way_on(folder),
+        ):
+            return _train_and_test(config, folder, started)
+
+
+def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, quiet: bool = False) -> dict[str, Any]:
+    """Go on with a run that was killed or interrupted, from the last epoch that it has kept; as `run` otherwise.
+
+    On a CPU, with the same libraries and number of threads, the result is that of a run that never stopped, to the bit.
+    config_dict: settings in place of those of the run; `epochs` and `stopping_step` can be raised, which also extends a
+    finished run, and some can be changed that the result does not depend on (`resume.MAY_CHANGE`). Raises InputError
+    for others, and where there is nothing to go on from or nothing left to do.
+    """
+    started = perf_counter()
+    keep_freed_memory()
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise InputError(f"--resume={run_dir}: there is no such folder.")
+    with interruptible(), held(folder):
+        settings, checkpoint = settings_and_checkpoint(folder, config_dict or {})
+        config = Config(config_dict=settings)
+        _choose_bars(config, quiet)
+        with run_log(folder, quiet=quiet), saying_the_way_on(folder):
+            warn_of_differences(checkpoint["about"])
+            return _train_and_test(config, folder, started, checkpoint)
+
+
+def run_to_the_end(settings: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """The run that belongs into the folder `run_dir` of the settings: gone on with where it was begun there."""
+    folder = Path(settings["run_dir"])
+    if is_resumable(folder):
+        return resume(folder, quiet=quiet)
+    # What cannot be gone on with is begun again.
+    (folder / CHECKPOINTS / LAST).unlink(missing_ok=True)
+    return run(config_dict=settings, quiet=quiet)
+
+
+def _names(config: Config) -> dict[str, Any]:
+    return {"dataset": config["dataset"], "model": config["model"], "seed": config["seed"]}
+
+
+def _choose_bars(config: Config, quiet: bool) -> None:
     if quiet or not sys.stderr.isatty():
         # A bar redraws its line; in a file it would fill pages.
         config["show_progress"] = False
-    if lacks_reference(config):
-        folder = reference_folder(config, lambda settings: run(config_dict=settings, quiet=quiet))
-        config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
-    named = {"dataset": config["dataset"], "model": config["model"], "seed": config["seed"]}
-    with new_run_folder(config["run_dir"], **named) as folder, run_log(folder, quiet=quiet):
-        config["checkpoint_dir"] = str(folder / CHECKPOINTS)
-        write_settings(folder, config.given)
-        prepared = _prepare(config)
-        trainer = prepared.trainer
-        trainer.run_dir, trainer.about = folder, _about(prepared)
-        trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
-        ready, bars = perf_counter(), config["show_progress"]
-        _, valid = trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars)
-        trained = perf_counter()
-        strengths = (trainer.run_settings.eval_logit_adjust, *_curve(prepared))
-        tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
-        adjusted = _adjusted(prepared, curve)
-        finished = perf_counter()
-        seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
-        metrics = named | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
-        metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
-        write_history(folder, getattr(trainer, "history", []))
-        if tested.evaluation:
-            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-            write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
-        write_metrics(folder, metrics)
+
+
+def _train_and_test(
+    config: Config, folder: Path, started: float, checkpoint: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
+    config["checkpoint_dir"] = str(folder / CHECKPOINTS)
+    write_settings(folder, config.given)
+    prepared = _prepare(config)
+    trainer = prepared.trainer
+    # Says which items are head; what is kept of the run says so too.
+    trainer.eval_collector.data_collect(prepared.train_data)
+    trainer.run_dir, trainer.about = folder, _about(prepared)
+    if checkpoint:
+        check_same_data(folder, checkpoint["about"], trainer.about)
+        trainer.resumed = checkpoint
+    trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
+    ready, bars = perf_counter(), config["show_progress"]
+    _, valid = trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars)
+    trained = perf_counter()
+    strengths = (trainer.run_settings.eval_logit_adjust, *_curve(prepared))
+    tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
+    adjusted = _adjusted(prepared, curve)
+    finished = perf_counter()
+    seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
+    metrics = _names(config) | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
+    metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
+    write_history(folder, getattr(trainer, "history", []))
+    if tested.evaluation:
+        users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
+        write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
+    write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 
 
@@ -119,15 +198,39 @@ def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> Load
     with without_tensorboard():
         prepared = _prepare(config)
     items = token_map_hash(_item_tokens(prepared))
-    load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items, device=config["device"])
+    load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items)
     prepared.trainer.eval_collector.data_collect(prepared.train_data)
     prepared.trainer.run_dir = folder
     prepared.model.eval()
     return prepared
 
 
+def load_recbole_checkpoint(file: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
+    """As `load`, of a file that RecBole's own trainer has written (`saved/<model>-<time>.pth`), with a warning.
+
+    The file is a pickle; it is read as data, nothing in it runs. It does not say which items its weights are of: the
+    dataset must be the very file that the model was trained on. config_dict: settings in place of those of the file,
+    `data_path` say.
+    """
+    path = Path(file)
+    settings, weights, others = read_recbole_checkpoint(path)
+    logging.getLogger().warning(
+        "%s: RecBole's checkpoints do not say which items they are of. If %s is not the file that this model was "
+        "trained on, all figures are wrong without a sign of it.",
+        path,
+        settings["dataset"],
+    )
+    config = Config(config_dict=settings | {"eval_logit_adjust_curve": []} | (config_dict or {}))
+    with without_tensorboard():
+        prepared = _prepare(config)
+    put_weights(path, {"weights": weights, "other_parameter": others}, prepared.model)
+    prepared.trainer.eval_collector.data_collect(prepared.train_data)
+    prepared.model.eval()
+    return prepared
+
+
 def evaluate(
-    run_dir: str | Path,
+    run_dir: str | Path | LoadedRun,
     *,
     logit_adjust: Sequence[float] = (0.0,),
     on: str = "test",
@@ -135,13 +238,14 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Measure a finished run again, without training: once for each strength of the post-hoc logit adjustment.
 
+    run_dir: the folder, or what `load` or `load_recbole_checkpoint` has returned (config_dict is then not looked at).
     on: `test`, or `valid`, which is where a strength should be chosen. config_dict as in `load`. Returns, for each
     strength, what `metrics.json` holds of an evaluation; the figures stand under "test" for validation items too.
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
     strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust]
-    loaded = load(run_dir, config_dict)
+    loaded = run_dir if isinstance(run_dir, LoadedRun) else load(run_dir, config_dict)
     data = loaded.test_data if on == "test" else loaded.valid_data
     name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
     return [
@@ -224,7 +328,12 @@ def _found(prepared: LoadedRun, valid: dict[str, float], tested: Measured, secon
         "valid": dict(valid),
         "test": dict(tested.figures),
         "n": tested.evaluation.sizes() if tested.evaluation else None,
-        "epochs": {"trained": len(history), "best": getattr(trainer, "best_epoch", None)},
+        "warning": collapse_warning(tested.evaluation),
+        "epochs": {
+            "trained": len(history),
+            "best": getattr(trainer, "best_epoch", None),
+            "stopped_early": getattr(trainer, "stopped_early", False),
+        },
         "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
         "seconds": {**seconds, "train_epoch": statistics.median(epochs) if epochs else None},
     }
@@ -235,8 +344,16 @@ def _item_tokens(prepared: LoadedRun):
 
 
 def _about(prepared: LoadedRun) -> dict[str, Any]:
+    """What checkpoints of the run say of themselves."""
     config = prepared.config
-    return {"model": config["model"], "dataset": config["dataset"], "items": token_map_hash(_item_tokens(prepared))}
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "items": token_map_hash(_item_tokens(prepared)),
+        "interactions": interactions_hash(prepared.train_data._dataset),
+        "split": prepared.split.describe() | {"held_out": str(config["eval_args"]["split"])},
+        "made_with": made_with() | {"device": str(config["device"])},
+    }
 
 
 def _protocol(config: Config, measured: Measured) -> dict[str, Any]:
@@ -250,4 +367,5 @@ def _protocol(config: Config, measured: Measured) -> dict[str, Any]:
         "valid_metric": config["valid_metric"],
         "ties": "middle rank, rounded up",
         "tied_users": measured.evaluation.n_ties if measured.evaluation else None,
+        "collapsed_users": measured.evaluation.n_collapsed if measured.evaluation else None,
     }

@@ -16,41 +16,74 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.whole_files import write_whole
+from recbole_lpo.trainer.checkpoint import LAST
+from recbole_lpo.whole_files import remove_parts, write_whole
 
 SETTINGS, METRICS, PER_USER, HISTORY = "settings.yaml", "metrics.json", "per_user.csv.gz", "history.jsonl"
 CHECKPOINTS = "checkpoint"
+_LOCK = ".lock"
+# A process that was just killed may need a moment to be gone.
+_PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
 def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) -> Iterator[Path]:
-    """The folder of a run: `run_dir`, or `runs/<dataset>/<model>/<time>-<seed>`. Refuses one that holds a run.
+    """The folder of a run, held by it: `run_dir`, or `runs/<dataset>/<model>/<time>-<seed>`. Refuses one with a run.
 
     Where the input turns out to be wrong before anything was trained, the folder goes away again.
     """
     folder = _free_folder(Path("runs") / dataset / model / f"{datetime.now():%Y%m%d-%H%M%S}-{seed}")
-    if run_dir is not None:
-        folder = Path(run_dir)
-        if (folder / METRICS).exists():
-            raise InputError(f"run_dir = {run_dir}: holds a finished run already. Name another folder.")
+    folder = folder if run_dir is None else Path(run_dir)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run_dir = {folder}: cannot be made: {error.strerror}.") from None
+    with held(folder):
+        _check_free(folder)
+        try:
+            yield folder
+        except InputError:
+            if made and not any((folder / CHECKPOINTS).glob("*")):
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    for parent in made[1:]:
+                        parent.rmdir()
+            raise
+
+
+def _check_free(folder: Path) -> None:
+    if (folder / METRICS).exists():
+        raise InputError(f"run_dir = {folder}: holds a finished run already. Name another folder.")
+    if (folder / CHECKPOINTS / LAST).exists():
+        raise InputError(
+            f"run_dir = {folder}: holds a run that was interrupted. Go on with it (--resume={folder}), or name another "
+            "folder."
+        )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Nobody else writes to the folder in the block. Raises InputError where somebody does already.
+
+    The lock is the operating system's: it goes with the process that holds it, however that one ends.
+    """
+    lock = FileLock(folder / _LOCK)
     try:
-        yield folder
-    except InputError:
-        if made and not any((folder / CHECKPOINTS).glob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):
-                for parent in made[1:]:
-                    parent.rmdir()
-        raise
+        lock.acquire(timeout=_PATIENCE_SECONDS)
+    except Timeout:
+        raise InputError(f"{folder}: another run is writing there. Wait for it, or name another folder.") from None
+    try:
+        for place in (folder, folder / CHECKPOINTS):
+            remove_parts(place)
+        yield
+    finally:
+        lock.release()
 
 
 def _free_folder(wanted: Path) -> Path:

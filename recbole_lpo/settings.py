@@ -31,6 +31,7 @@ PREFIXES = (
     "preset",
     "batching",
     "item_softmax",
+    "checkpoint_every",
 )
 
 
@@ -167,6 +168,7 @@ class RunSettings(_Validated):
         None, int, "targets that each window of a user longer than MAX_ITEM_LIST_LENGTH adds, in packed batches", low=1
     )
     item_softmax: str = _setting("auto", str, "how the softmax over all items is computed", choices=METHODS)
+    checkpoint_every: int = _setting(1, int, "epochs between checkpoints to go on from; 0 keeps none", low=0)
     run_dir: str | None = _setting(None, str, "folder of the run; by default runs/<dataset>/<model>/<time>-<seed>")
     preset: str | None = _setting(None, str, "a named set of settings, see properties/preset")
     dataset_counts: dict | None = _setting(None, dict, "users, items and interactions that the data must have")

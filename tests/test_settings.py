@@ -52,6 +52,7 @@ OUT_OF_RANGE = {
     "eval_chunk_items": ((0, -5), ">= 1"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
+    "checkpoint_every": ((-1, -3), ">= 0"),
 }
 AT_THE_EDGE = {
     "ce_weight": (0,),
@@ -80,6 +81,7 @@ AT_THE_EDGE = {
     "eval_chunk_items": (1,),
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
+    "checkpoint_every": (0,),
 }
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
@@ -117,7 +119,7 @@ ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch", "eval_chunk_items",
+    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference")
 

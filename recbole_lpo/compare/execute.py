@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recbole_lpo.compare.study import Run
 from recbole_lpo.errors import InputError
+from recbole_lpo.resume import is_resumable
 from recbole_lpo.run_folder import METRICS, PER_USER
 
 _POLL_SECONDS = 0.2
@@ -60,8 +61,8 @@ def execute(
 
     jobs: how many at once; the threads of the machine are divided among them. plugins: modules that each run imports
     first. report gets a line for every run that
-    ends. What an interrupted comparison left half done is done again from its start. On KeyboardInterrupt the running
-    ones are ended first.
+    ends. What an interrupted comparison left half done goes on from its last checkpoint, or from its start where it has
+    none. On KeyboardInterrupt the running ones are ended first.
     """
     waiting = [run for run in runs if not is_finished(run.folder(output))]
     done = len(runs) - len(waiting)
@@ -91,8 +92,10 @@ def execute(
 
 def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Started:
     folder = run.folder(output)
-    # What is there is no whole run: cut short, or damaged.
-    shutil.rmtree(folder, ignore_errors=True)
+    if not is_resumable(folder):
+        # What is there is of no use: cut short in its first epoch, or damaged.
+        shutil.rmtree(folder, ignore_errors=True)
+    (folder / METRICS).unlink(missing_ok=True)
     log = folder.with_name(f"{folder.name}.log")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +106,8 @@ def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Sta
                 stdout=file,
                 stderr=file,
                 env=_environment(threads),
+                # Ctrl-C is for this process, which then ends the runs; the second signal would cut their last step.
+                start_new_session=True,
             )
     except OSError as error:
         raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None

@@ -12,7 +12,8 @@ import sys
 import threading
 
 from recbole_lpo.errors import InputError, RunError
-from recbole_lpo.quick_start import run
+from recbole_lpo.interruption import Interrupted, interruptible
+from recbole_lpo.quick_start import run_to_the_end
 from recbole_lpo.user_backbones import import_plugins
 
 
@@ -21,14 +22,18 @@ def main() -> int:
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
-        import_plugins(told["plugins"])
-        run(config_dict={**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
+        with interruptible():
+            import_plugins(told["plugins"])
+            run_to_the_end({**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except RunError as error:
         sys.stderr.write(f"failed: {error}\n")
         return 1
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return stop.exit_code
     return 0
 
 

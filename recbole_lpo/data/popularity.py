@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from recbole_lpo.core.popularity import HeadTailSplit
@@ -34,6 +36,12 @@ def training_events(dataset) -> tuple[np.ndarray, np.ndarray]:
         items = np.concatenate([histories[kept], items])
     order = np.argsort(users, kind="stable")
     return users[order].astype(np.int32), items[order].astype(np.int32)
+
+
+def interactions_hash(dataset) -> str:
+    """What tells one training set from another of the same items: a hash of its users and items in order."""
+    users, items = training_events(dataset)
+    return hashlib.sha256(users.tobytes() + items.tobytes()).hexdigest()
 
 
 def training_counts(dataset, *, augmented: bool = False) -> np.ndarray:

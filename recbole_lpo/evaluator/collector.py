@@ -117,13 +117,17 @@ class TailCollector(Collector):
             raise InputError(f"topk = {k}: the catalogue has {n_items - 1} items; ask for fewer.")
         length = k if self._needs_lists else 0
         # In a sampled evaluation the interaction has a row for each candidate, as many of them for every user.
-        user = interaction[self.config["USER_ID_FIELD"]].view(n_rows, -1)[:, 0].cpu()
+        users = interaction[self.config["USER_ID_FIELD"]].view(n_rows, -1).cpu()
+        user, n_candidates = users[:, 0], users.shape[1]
+        # Of all items one is the padding and one the target.
+        n_others = n_candidates - 1 if n_candidates > 1 else n_items - 2
         for rows, found in zip(self._rows, self._rankings(scores, positive_i, length), strict=True):
             rank = found.rank.cpu()
             rows.update_tensor("rec.user", user)
             rows.update_tensor("rec.target", positive_i.cpu())
             rows.update_tensor("rec.rank", rank)
             rows.update_tensor("rec.ties", found.ties.cpu())
+            rows.update_tensor("rec.collapsed", 2 * found.ties.cpu() > n_others)
             if self._needs_lists:
                 rows.update_tensor("rec.items", found.top.cpu())
             if self._needs_hits:
@@ -194,6 +198,7 @@ class TailCollector(Collector):
             is_head=found["data.is_head"],
             seen=self.seen,
             n_ties=int((found["rec.ties"] > 0).sum()),
+            n_collapsed=int(found["rec.collapsed"].sum()),
         )
 
     @staticmethod

@@ -20,6 +20,7 @@ class Evaluation:
     is_head (N,) bool, over item numbers
     seen    (N,) bool: the item has training interactions
     n_ties  users whose target shares its score with another item
+    n_collapsed  users whose target shares its score with more than half of the items that it is ranked among
     """
 
     user: Tensor
@@ -28,6 +29,7 @@ class Evaluation:
     is_head: Tensor
     seen: Tensor
     n_ties: int
+    n_collapsed: int
 
     @property
     def in_head(self) -> Tensor:

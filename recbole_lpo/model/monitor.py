@@ -16,6 +16,7 @@ class LossMonitor:
         """of_preferences: whether the loss has a preference term."""
         self._of_preferences = of_preferences
         self._sums: Tensor | None = None
+        self._steps: list[Tensor] = []
 
     def add(self, is_tail: Tensor, **parts: Tensor) -> None:
         """Add rows. is_tail (B,) bool; each part (B,), one of PARTS; an absent part counts 0."""
@@ -23,7 +24,22 @@ class LossMonitor:
         stacked = torch.stack(rows).detach().double()
         group = torch.stack([~is_tail, is_tail]).double()
         sums = stacked @ group.T
+        self._steps.append(sums)
         self._sums = sums if self._sums is None else self._sums + sums
+
+    def parts_of(self, step: int) -> dict[str, float]:
+        """Means of the rows of one step since the last `pop`, counted from 0: `<group>/ce`, and `/pref` of a preference
+        model. Empty for a step that added no rows."""
+        if step >= len(self._steps):
+            return {}
+        n, *parts = self._steps[step].tolist()
+        named = dict(zip(PARTS, parts, strict=True))
+        return {
+            f"{group}/{part}": named[part][column] / n[column]
+            for column, group in enumerate(GROUP_NAMES)
+            for part in (("ce", "pref") if self._of_preferences else ("ce",))
+            if n[column]
+        }
 
     def pop(self) -> dict[str, float]:
         """Means of the rows since the last call, and a fresh start.
@@ -35,6 +51,7 @@ class LossMonitor:
         if self._sums is None:
             return {}
         table, self._sums = self._sums.tolist(), None
+        self._steps.clear()
         found = {}
         for column, group in enumerate(GROUP_NAMES):
             n, ce, pref, prob, grad_ce, grad_pref = (row[column] for row in table)

@@ -46,13 +46,13 @@ class ObjectiveMixin:
         self.loss_monitor = LossMonitor()
         # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
         self._rival_seed = config["seed"]
-        self._rival_streams: dict[torch.device, torch.Generator] = {}
+        self.rival_streams: dict[torch.device, torch.Generator] = {}
 
     def rival_stream(self, device: torch.device) -> torch.Generator:
         """The random stream of what the objective draws, seeded by `seed` alone."""
-        if device not in self._rival_streams:
-            self._rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
-        return self._rival_streams[device]
+        if device not in self.rival_streams:
+            self.rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
+        return self.rival_streams[device]
 
     def calculate_loss(self, interaction) -> Tensor:
         """The complete training loss of a batch of RecBole's prefix rows, a scalar."""

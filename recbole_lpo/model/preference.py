@@ -70,7 +70,7 @@ class PreferenceMixin(ObjectiveMixin):
             return
         self._previous.clear()
         # Without the reference, which may keep much, and without the gradients of the last step; it draws nothing.
-        twin = copy.deepcopy(self, {id(self._reference): [], id(self._rival_streams): {}})
+        twin = copy.deepcopy(self, {id(self._reference): [], id(self.rival_streams): {}})
         twin.zero_grad()
         self._previous.append(ReferencePolicy(twin, keep_states=False))
 

@@ -13,14 +13,16 @@ from recbole.utils import ModelType
 
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.popularity import PAD_ID
-from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.evaluator.collector import ProductScores
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.model.backbones import product_encoder
 from recbole_lpo.model.history_parts import encode_in_parts
 from recbole_lpo.run_folder import CHECKPOINTS
 from recbole_lpo.settings import RunSettings
-from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, save_checkpoint
+from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from recbole_lpo.trainer.collapse import collapse_warning
+from recbole_lpo.trainer.finiteness import check_validation, nan_scores
+from recbole_lpo.trainer.random_streams import undisturbed_streams
 
 _ALL_DIGITS = 15
 # Up to here a batch is scored as RecBole scores it, to the last bit. Above, histories are encoded without their padding
@@ -58,7 +60,9 @@ class TailEvaluation:
 
     run_dir: Path | None = None
     about: dict[str, Any] | None = None
+    epoch: int | None = None
     _before_test: HistoryIndex | None = None
+    _told_of_collapse = False
 
     def __init__(self, config, model) -> None:
         super().__init__(config, model)
@@ -99,13 +103,8 @@ class TailEvaluation:
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = self._evaluate_exactly(valid_data, False, None, show_progress)
-        score = result[self.valid_metric]
-        if score != score:
-            raise InputError(
-                f"valid_metric = {self.valid_metric}: no validation user is in that group, so it has no value. "
-                "Take another valid_metric, or another head/tail split (tail_split_ratio)."
-            )
-        return score, result
+        check_validation(self, result[self.valid_metric])
+        return result[self.valid_metric], result
 
     def _evaluate_exactly(self, eval_data, load_best_model, model_file, show_progress):
         strengths = (self.run_settings.eval_logit_adjust,)
@@ -114,25 +113,40 @@ class TailEvaluation:
     def _results(self, eval_data, strengths, load_best_model, model_file, show_progress) -> list:
         """The unrounded metrics under each strength; None for data without rows."""
         if load_best_model and model_file is None and self.run_dir is not None:
-            load_checkpoint(self.best_file, self.model, device=self.device)
+            load_checkpoint(self.best_file, self.model)
             load_best_model = False
         if self.run_settings.eval_mask_history:
             before_test = eval_data._dataset is not self._valid_dataset
             self._history = self._before_test if before_test else self._before_valid
         self.eval_collector.start(strengths)
         try:
-            first = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            # Sampled candidates must not move what training draws afterwards.
+            with undisturbed_streams(eval_data):
+                first = super().evaluate(eval_data, load_best_model, model_file, show_progress)
         except ValueError as error:
             if "rows of scores hold NaN" in str(error):
-                raise RunError(f"{self.config['model']}: {error} Lower learning_rate, or set clip_grad_norm.") from None
+                raise nan_scores(self, error) from None
             raise
+        self._warn_of_collapse()
         structs, self.eval_collector.structs = self.eval_collector.structs[1:], []
         return [first, *map(self.evaluator.evaluate, structs)]
+
+    def _warn_of_collapse(self) -> None:
+        """Once a run, in its log."""
+        warning = None if self._told_of_collapse else collapse_warning(self.last_evaluation)
+        if warning:
+            self._told_of_collapse = True
+            self.logger.warning("%s: %s", self.config["model"], warning)
 
     @property
     def best_file(self) -> Path:
         """Where the run folder keeps the best weights."""
         return self.run_dir / CHECKPOINTS / BEST
+
+    @property
+    def last_file(self) -> Path:
+        """Where the run folder keeps the state of the training."""
+        return self.run_dir / CHECKPOINTS / LAST
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         if self.run_dir is None:

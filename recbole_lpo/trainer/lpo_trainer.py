@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
 from typing import Any
 
 import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.data.sequences import PackedBatch, PackedSequences
-from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.errors import InputError
+from recbole_lpo.interruption import whole_steps
 from recbole_lpo.model.caser import trim_padding
 from recbole_lpo.model.packed import can_pack, packed_loss
+from recbole_lpo.run_folder import write_history
+from recbole_lpo.trainer.checkpoint import put_weights, save_checkpoint
 from recbole_lpo.trainer.evaluation import TailEvaluation
+from recbole_lpo.trainer.finiteness import check_losses, fail
 from recbole_lpo.trainer.moments import forget_moments
 from recbole_lpo.trainer.optimizer import fused
+from recbole_lpo.trainer.plain_attributes import PlainAttributes
+from recbole_lpo.trainer.run_log import epoch_line
+from recbole_lpo.trainer.run_state import optimizers_of, put_run_state, run_state
 from recbole_lpo.trainer.schedule import attach_schedule
 
 
@@ -31,10 +38,15 @@ class LoopPolicy:
     a tie is no improvement (RecBole rounds to four digits and lets a tie reset the patience); the parts of the loss are
     logged for head and tail; a loss that is not finite ends the run at the end of its epoch, with the first step that
     had one and the learning rate there; Adam runs fused; mixed precision (`enable_amp`) is bfloat16 where the device
-    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`).
+    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`); with a run
+    folder, what training needs to go on is kept there (`checkpoint_every`), and `resumed` puts it back.
 
-    history  one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
+    history     one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
+    resumed     the content of a `last` checkpoint to go on from, set before `fit`
+    kept_epoch  the epoch that the best weights in the run folder are of
     """
+
+    resumed: dict[str, Any] | None = None
 
     def __init__(self, config, model) -> None:
         super().__init__(config, model)
@@ -42,6 +54,9 @@ class LoopPolicy:
             trim_padding(self.model)
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
+        self.kept_epoch: int | None = None
+        self.schedule: LRScheduler | None = None
+        self.plain_attributes: PlainAttributes | None = None
         self._packed: PackedSequences | None = None
 
     def fit(
@@ -65,41 +80,62 @@ class LoopPolicy:
                 "The data has no validation interactions: every user needs at least 4 interactions for a sequential "
                 "model to learn from, validate and test. Take more data, or set eval_step to 0 to train without."
             )
-        if saved and self.start_epoch >= self.epochs:
+        if saved and self.start_epoch >= self.epochs and not self.resumed:
             self._save_checkpoint(-1, verbose=False)
         self.eval_collector.data_collect(train_data)
         self.know_histories(train_data, valid_data)
         if self.config["train_neg_sample_args"].get("dynamic", False):
             train_data.get_model(self.model)
         self._packed = self._pack(train_data)
-        steps = len(self._packed or train_data)
-        attach_schedule(
-            self.optimizer,
-            total_steps=self.epochs * steps,
-            warmup_ratio=self.run_settings.warmup_ratio,
-            schedule=self.run_settings.lr_schedule,
-            done_steps=self.start_epoch * steps,
-        )
+        self._set_out(train_data)
         for epoch in range(self.start_epoch, self.epochs):
-            self._epoch = epoch
+            if self.stopped_early:
+                break
+            self.epoch = epoch
             record = self._train_and_record(train_data, epoch, show_progress)
-            if not validated:
-                if saved:
-                    self._save_checkpoint(epoch, verbose=False)
-                self._report(record, verbose)
-                continue
-            stop = False
-            if (epoch + 1) % self.eval_step == 0:
-                score, stop = self._validate_and_record(valid_data, record, saved, show_progress)
+            if validated and (epoch + 1) % self.eval_step == 0:
+                score = self._validate_and_record(valid_data, record, show_progress)
                 if callback_fn:
                     callback_fn(epoch, score)
+            if saved:
+                self._keep(train_data, record, validated)
             self._report(record, verbose)
-            if stop:
-                break
         if validated and self.best_epoch is not None:
             self._add_hparam_to_tensorboard(self.best_valid_score)
         self.tensorboard.flush()
         return self.best_valid_score, self.best_valid_result
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether validation has not improved for more than `stopping_step` evaluations."""
+        return self.cur_step > self.stopping_step
+
+    def _set_out(self, train_data) -> None:
+        """Put back what an interrupted training had come to, if there is one, and start the schedule there."""
+        self.plain_attributes = PlainAttributes(self.model)
+        steps = len(self._packed or train_data)
+        done_steps = self.start_epoch * steps
+        if self.resumed:
+            put_weights(self.last_file, self.resumed, self.model)
+            put_run_state(self, train_data, self.resumed["state"])
+            done_steps = self.resumed["state"]["steps"] or 0
+            if self.kept_epoch == self.start_epoch - 1:
+                # It was killed between the two files of that epoch, perhaps.
+                self._save_checkpoint(self.kept_epoch, verbose=False)
+            if self._packed and getattr(self.model, "needs_reference", False):
+                # Its states differ in the last digit with the batch that they were computed in: that of epoch 0.
+                with torch.autocast(self.device.type, half_precision(self.device), enabled=self.enable_amp):
+                    for batch in self._packed.epoch(0):
+                        self.model.reference.states(batch, self._packed.n_events)
+            # It has a second copy of the weights.
+            self.resumed.clear()
+        self.schedule = attach_schedule(
+            self.optimizer,
+            total_steps=self.epochs * steps,
+            warmup_ratio=self.run_settings.warmup_ratio,
+            schedule=self.run_settings.lr_schedule,
+            done_steps=done_steps,
+        )
 
     def _build_optimizer(self, **kwargs):
         return fused(super()._build_optimizer(**kwargs))
@@ -145,7 +181,7 @@ class LoopPolicy:
             scaler.step(self.optimizer)
             scaler.update()
         # Read once an epoch: reading each step's loss would make the device wait for the host.
-        self._check_finite(losses, rates)
+        check_losses(self, losses, rates)
         return losses.sum().item()
 
     def _packed_loss(self, batch: PackedBatch) -> torch.Tensor:
@@ -174,7 +210,8 @@ class LoopPolicy:
 
     def _train_and_record(self, train_data, epoch: int, show_progress: bool) -> dict[str, Any]:
         started = perf_counter()
-        losses = self._train_epoch(train_data, epoch, show_progress=show_progress)
+        with whole_steps(optimizers_of(self).values()):
+            losses = self._train_epoch(train_data, epoch, show_progress=show_progress)
         total = sum(losses) if isinstance(losses, tuple) else losses
         self.train_loss_dict[epoch] = total
         record = {
@@ -187,23 +224,41 @@ class LoopPolicy:
         self.history.append(record | (monitor.pop() if monitor else {}))
         return self.history[-1]
 
-    def _validate_and_record(self, valid_data, record, saved: bool, show_progress: bool) -> tuple[float, bool]:
-        """(score, whether to stop); keeps the best weights."""
+    def _validate_and_record(self, valid_data, record, show_progress: bool) -> float:
+        """The validation score; says in the record whether it is the best."""
         score, result = self._valid_epoch(valid_data, show_progress=show_progress)
         record |= {f"valid/{metric}": float(value) for metric, value in result.items()}
         better = bool(score > self.best_valid_score if self.valid_metric_bigger else score < self.best_valid_score)
         record["best"] = better
-        if not better:
+        if better:
+            self.best_valid_score, self.best_epoch = float(score), record["epoch"]
+            self.best_valid_result = self._rounded(result)
+            self.cur_step = 0
+        else:
             # While the learning rate still rises, no improvement says nothing about what is to come.
             warming_up = record["epoch"] + 1 < self.run_settings.warmup_ratio * self.epochs
             self.cur_step += not warming_up
-            return score, self.cur_step > self.stopping_step
-        self.best_valid_score, self.best_epoch = float(score), record["epoch"]
-        self.best_valid_result = self._rounded(result)
-        self.cur_step = 0
-        if saved:
-            self._save_checkpoint(record["epoch"], verbose=False)
-        return score, False
+        return score
+
+    def _keep(self, train_data, record: dict[str, Any], validated: bool) -> None:
+        """Write the history and the checkpoints that are due after an epoch.
+
+        The state goes first: whoever has it can make the best weights of the same epoch from it, not the other way.
+        """
+        epoch, every = record["epoch"], self.run_settings.checkpoint_every
+        at_the_end = epoch + 1 == self.epochs or self.stopped_early
+        due = at_the_end or (every > 0 and (epoch + 1) % every == 0)
+        # Without validation the latest weights count as the best.
+        best = record.get("best", False) if validated else due or self.run_dir is None
+        self.kept_epoch = epoch if best else self.kept_epoch
+        if self.run_dir is not None and (self.config["single_spec"] or self.config["local_rank"] == 0):
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            write_history(self.run_dir, self.history)
+            if every > 0 and (due or best):
+                about = {**(self.about or {}), "epoch": epoch}
+                save_checkpoint(self.last_file, self.model, about, run_state(self, train_data, epoch))
+        if best:
+            self._save_checkpoint(epoch, verbose=False)
 
     def _report(self, record: dict[str, Any], verbose: bool) -> None:
         for key, value in record.items():
@@ -212,25 +267,12 @@ class LoopPolicy:
                 self.tensorboard.add_scalar(name, value, record["epoch"])
         self.wandblogger.log_metrics({key: value for key, value in record.items() if key != "best"}, head="train")
         if verbose:
-            self.logger.info(_epoch_line(record, self.valid_metric))
-
-    def _check_finite(self, losses: torch.Tensor, rates: list[float]) -> None:
-        finite = torch.isfinite(losses)
-        if not finite.all():
-            step = int(finite.int().argmin())
-            self._fail(losses[step], f"in epoch {self._epoch}, step {step + 1} of {len(losses)},", rates[step])
+            self.logger.info(epoch_line(record, self.valid_metric))
 
     def _check_nan(self, loss) -> None:
         """RecBole's own epochs ask this after every step."""
         if not torch.isfinite(loss):
-            self._fail(loss, f"in epoch {self._epoch}", self._rate())
-
-    def _fail(self, loss: torch.Tensor, where: str, rate: float) -> None:
-        best = f"best so far: epoch {self.best_epoch}" if self.best_epoch is not None else "no epoch was finished"
-        raise RunError(
-            f"{self.config['model']}: the training loss is {loss.item()} {where} at learning rate {rate:g} ({best}). "
-            "Lower learning_rate, or set clip_grad_norm to {'max_norm': 1.0}."
-        )
+            fail(self, loss, f"in epoch {self.epoch}", self._rate())
 
 
 class LPOTrainer(LoopPolicy, TailEvaluation, Trainer):
@@ -247,18 +289,3 @@ def trainer_class(model_type, model_name: str) -> type:
         raise InputError(f"model = {model_name}: RecBole trains it outside PyTorch; it cannot be ranked here.")
     policies = (LoopPolicy, TailEvaluation) if base.fit is Trainer.fit else (TailEvaluation,)
     return type(f"Tail{base.__name__}", (*policies, base), {"__module__": __name__})
-
-
-def _epoch_line(record: dict[str, Any], valid_metric: str) -> str:
-    parts = [f"epoch {record['epoch']:3d}", f"{record['seconds']:6.1f} s", f"loss {record['train_loss']:.4f}"]
-    for group in ("head", "tail"):
-        if f"{group}/ce" in record:
-            parts.append(f"{group} ce {record[f'{group}/ce']:.3f} p {record[f'{group}/prob']:.4f}")
-        if f"{group}/pref" in record:
-            parts.append(f"pref {record[f'{group}/pref']:.3f} share {record[f'{group}/pref_gradient_share']:.3f}")
-    score = record.get(f"valid/{valid_metric}")
-    if score is not None:
-        tail = record.get(f"valid/tail{valid_metric}", math.nan)
-        shown = f"valid {valid_metric} {score:.4f}" + (f" (tail {tail:.4f})" if tail == tail else "")
-        parts.append(shown + (" best" if record["best"] else ""))
-    return "  ".join(parts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -89,3 +91,19 @@ def tensorboard_writer(recbole_makes, logger: logging.Logger) -> SummaryWriter |
             handler.writers.append(SummaryWriter(str(handler.run_dir / "tensorboard")))
             return handler.writers[-1]
     return recbole_makes(logger)
+
+
+def epoch_line(record: dict[str, Any], valid_metric: str) -> str:
+    """The line of an epoch in the log; record: one of the trainer's `history`."""
+    parts = [f"epoch {record['epoch']:3d}", f"{record['seconds']:6.1f} s", f"loss {record['train_loss']:.4f}"]
+    for group in ("head", "tail"):
+        if f"{group}/ce" in record:
+            parts.append(f"{group} ce {record[f'{group}/ce']:.3f} p {record[f'{group}/prob']:.4f}")
+        if f"{group}/pref" in record:
+            parts.append(f"pref {record[f'{group}/pref']:.3f} share {record[f'{group}/pref_gradient_share']:.3f}")
+    score = record.get(f"valid/{valid_metric}")
+    if score is not None:
+        tail = record.get(f"valid/tail{valid_metric}", math.nan)
+        shown = f"valid {valid_metric} {score:.4f}" + (f" (tail {tail:.4f})" if tail == tail else "")
+        parts.append(shown + (" best" if record["best"] else ""))
+    return "  ".join(parts)

@@ -90,6 +90,8 @@ def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(comma
     again = finished(tmp_path)
     assert is_finished(damaged)
     assert {path for path in after if again[path] != after[path]} == {damaged}
+    # It went on from its last epoch, and trained none again.
+    assert (damaged / "train.log").read_text().count("epoch   0") == 1
 
 
 def test_wrong_input_ends_before_anything_is_run(command, tmp_path, capsys):

@@ -303,6 +303,41 @@ def test_the_table_warns_of_a_model_that_scores_all_items_alike(toy_settings, mo
     assert "SASRec scores the held-out item like another one for 66 users" in result_table([metrics])
 
 
+def test_a_model_that_has_collapsed_is_reported_in_the_log_and_in_the_metrics(toy_settings, monkeypatch, capsys):
+    config = Config("SASRec", None, None, toy_settings)
+    flat = lambda self, interaction: torch.zeros(len(interaction), self.n_items)  # noqa: E731
+    monkeypatch.setattr(config.model_class, "full_sort_predict", flat)
+    metrics = recbole_lpo.run("SASRec", None, None, {**toy_settings, "epochs": 2}, quiet=True)
+    assert metrics["protocol"]["collapsed_users"] == 66
+    assert metrics["warning"].startswith(
+        "the model has collapsed: for 66 of 66 users the held-out item scores the same"
+    )
+    # Once, not after every evaluation.
+    assert capsys.readouterr().err.count("SASRec: the model has collapsed") == 1
+
+
+@pytest.mark.parametrize(("alike", "collapsed"), [(0.4, False), (0.6, True)])
+def test_a_model_has_collapsed_where_most_items_score_like_the_held_out_one(alike, collapsed, toy_settings):
+    trainer, _, _, test = built("SASRec", toy_settings)
+
+    def scores(users, n_items):
+        distinct = torch.arange(n_items).double()
+        distinct[: round(alike * n_items)] = -1.0
+        return distinct.expand(len(users), -1).clone()
+
+    Scores(trainer, scores)
+    trainer.evaluate(test, load_best_model=False)
+    evaluation = trainer.last_evaluation
+    tied = int((evaluation.target < round(alike * trainer.model.n_items)).sum())
+    assert evaluation.n_collapsed == (tied if collapsed else 0)
+    assert tied
+
+
+def test_a_healthy_model_has_no_warning(trained):
+    assert trained[0]["warning"] is None
+    assert trained[0]["protocol"]["collapsed_users"] == 0
+
+
 def test_the_table_of_a_healthy_model_has_no_such_warning(trained):
     assert trained[0]["protocol"]["tied_users"] == 0
     assert "like another one" not in result_table([trained[0]])

@@ -16,6 +16,7 @@ from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import packed_loss
 from recbole_lpo.trainer import lpo_trainer
+from recbole_lpo.trainer.checkpoint import read_checkpoint
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.run_log import without_tensorboard
 from tests.conftest import SMALL, toy_rows, write_atomic
@@ -206,18 +207,38 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_step_and_rate_and_kee
     else:
         model.calculate_loss = Breaks(model.calculate_loss, steps + 2, value)
     where = rf"epoch 1, step 3 of {steps}, at learning rate 0\.0125 \(best so far: epoch 0\)"
-    with pytest.raises(RunError, match=rf"^LPOSASRec: the training loss is (nan|inf) in {where}"):
+    with pytest.raises(RunError, match=rf"^LPOSASRec: the training loss is (nan|inf) in {where}") as caught:
         trainer.fit(train, valid, verbose=False)
+    assert "Kept: run/checkpoint/best.safetensors, run/checkpoint/last.safetensors." in str(caught.value)
     assert [trainer.best_file.read_bytes()] == saved
-    assert all(torch.isfinite(weight).all() for weight in torch.load(trainer.best_file)["state_dict"].values())
+    assert all(torch.isfinite(weight).all() for weight in read_checkpoint(trainer.best_file)["weights"].values())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_the_message_of_a_loss_that_is_not_finite_names_it_and_the_best_epoch(value, data):
     run = Scripted(data, [0.1, 0.2, 0.3])
     run.fit()
-    with pytest.raises(RunError, match=rf"loss is {value} in epoch 2 .*best so far: epoch 2\)\. Lower learning_rate"):
+    with pytest.raises(
+        RunError, match=rf"loss is {value} in epoch 2 .*best so far: epoch 2\)\. Kept: .*Lower learning_rate"
+    ):
         run.trainer._check_nan(torch.tensor(value))
+
+
+def test_a_loss_that_is_not_finite_tells_its_parts_and_the_loss_before(data):
+    settings = {**SMALL, **data[0], "learning_rate": 1e30}
+    parts = r"head/ce (nan|inf), head/pref \S+, tail/ce (nan|inf), tail/pref \S+ \(ce_weight 1, pref_weight 0\.5\)"
+    said = rf"\(no epoch was finished\)\. Its parts: {parts}\. The step before had \d+\.\d+\. Lower learning_rate"
+    with pytest.raises(RunError, match=said):
+        recbole_lpo.run("LPOSASRec", None, None, settings, quiet=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_validation_metric_that_is_not_finite_ends_the_run_with_the_epoch_and_the_loss(value, data):
+    run = Scripted(data, [0.1, value, 0.2])
+    said = rf"^LPOSASRec: the validation metric ndcg@5 is {value} after epoch 1\. Its training loss was .*Kept: run"
+    with pytest.raises(RunError, match=said):
+        run.fit()
+    assert len(run.trained) == 2
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_the_loss_of_a_hidden_state_is_the_same_in_mixed_precision(toy):
     hidden, target = torch.randn(30, 16), torch.arange(1, 31)
     found = []
     for enabled in (False, True):
-        trainer.model._rival_streams.clear()
+        trainer.model.rival_streams.clear()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             found.append(trainer.model.loss_of(hidden, target, known_items=None, reference_states=None))
     assert found[0].dtype == torch.float32
