@@ -10,7 +10,14 @@ from typing import Any
 import recbole.config.configurator as configurator
 from recbole.utils import ModelType
 
-from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
+from recbole_lpo.config_checks import (
+    RECBOLE_PROPERTIES,
+    WHOLE_NUMBERS,
+    check_keys,
+    check_metrics,
+    check_values,
+    larger_is_better,
+)
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
@@ -100,6 +107,7 @@ class Config(configurator.Config):
         check_values(self.external_config_dict, self.internal_config_dict)
         check_metrics(self.final_config_dict)
         super()._set_default_parameters()
+        self.final_config_dict["valid_metric_bigger"] = larger_is_better(str(self.final_config_dict["valid_metric"]))
 
     def _init_device(self) -> None:
         if "gpu_id" not in self.external_config_dict and "CUDA_VISIBLE_DEVICES" in os.environ:

@@ -104,7 +104,7 @@ def study_of(
         for key in ("dataset", "seed", "run_dir", *(("model",) if given is shared else ())):
             if key in given:
                 raise InputError(f"{key}: a comparison sets it for each run. Leave it out of {where}.")
-    return Study(methods, chosen, _seeds(seeds if seeds is not None else found.get("seeds", 1)), shared, str(wanted))
+    return Study(methods, chosen, seeds_of(seeds if seeds is not None else found.get("seeds", 1)), shared, str(wanted))
 
 
 def _methods(runs: Any, file: str | None) -> dict[str, dict[str, Any]]:
@@ -129,7 +129,8 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def seeds_of(value: Any) -> tuple[int, ...]:
+    """Seeds as a user writes them: how many, or a list of them. Raises InputError for anything else."""
     if _is_whole(value) and 1 <= value < FIRST_SEED:
         return tuple(range(FIRST_SEED, FIRST_SEED + value))
     seeds = tuple(value) if isinstance(value, list | tuple) else ()

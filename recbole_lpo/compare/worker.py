@@ -7,19 +7,18 @@ that started it, however that one ends: its standard input is then closed.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.quick_start import run
 from recbole_lpo.user_backbones import import_plugins
+from recbole_lpo.worker_processes import end_with_the_parent
 
 
 def main() -> int:
     """Read `settings` and `plugins` from the first line of stdin, run them; the exit code is that of a run."""
     told = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent()
     try:
         import_plugins(told["plugins"])
         run(config_dict={**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
@@ -30,11 +29,6 @@ def main() -> int:
         sys.stderr.write(f"failed: {error}\n")
         return 1
     return 0
-
-
-def _end_with_the_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

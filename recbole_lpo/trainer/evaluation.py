@@ -20,6 +20,7 @@ from recbole_lpo.model.backbones import product_encoder
 from recbole_lpo.run_folder import CHECKPOINTS
 from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, save_checkpoint
+from recbole_lpo.valid_metric import parse_valid_metric
 
 _ALL_DIGITS = 15
 # Scores that are there at once where nothing speaks against it: 128 MB of float32.
@@ -97,7 +98,8 @@ class TailEvaluation:
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = self._evaluate_exactly(valid_data, False, None, show_progress)
-        score = result[self.valid_metric]
+        # A weighted sum is shown and kept beside the metrics that it is made of.
+        score = result[self.valid_metric] = parse_valid_metric(self.valid_metric).value(result)
         if score != score:
             raise InputError(
                 f"valid_metric = {self.valid_metric}: no validation user is in that group, so it has no value. "
