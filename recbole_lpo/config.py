@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import recbole.config.configurator as configurator
 from recbole.utils import ModelType
 
@@ -146,7 +147,11 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
 
 
 def convert_given(config: configurator.Config, recbole_converts, given: dict[str, Any]) -> dict[str, Any]:
-    """RecBole's conversion of typed values, except for settings of ours: those are data, never code."""
+    """RecBole's conversion of typed values, except for settings of ours: those are data, never code.
+
+    Numbers of numpy, which hyperopt draws, become Python's: no settings file can hold them.
+    """
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     ours = {key: parse_value(value) for key, value in given.items() if key in KEYS or key.startswith(PREFIXES)}
     check_own_keys(ours)
     rest = {key: value for key, value in given.items() if key not in ours}

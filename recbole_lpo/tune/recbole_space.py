@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from recbole_lpo.errors import InputError
+from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.tune.space import Space, dimension, read_space
 
 _FORM = "name choice [value, value] | name uniform low,high | name quniform low,high,step | name loguniform low,high"
+_KINDS = ("choice", "uniform", "quniform", "loguniform")
 # exp of anything beyond is no float.
 _LARGEST_LOG = 709.0
 
@@ -43,6 +44,10 @@ def read_recbole_space(path: str | Path) -> Space:
         if len(words) < 3:
             raise InputError(f"{where}: {line.strip()!r} is not understood. Write {_FORM}.")
         name, kind, rest = words
+        if kind not in _KINDS:
+            raise InputError(
+                f"{where}: {name}: there is no kind {kind!r}.{did_you_mean(kind, _KINDS)} Allowed: {', '.join(_KINDS)}."
+            )
         if name in space:
             raise InputError(f"{where}: {name} is named twice. Give it one line.")
         space[name] = dimension(name, kind, _values(name, kind, rest, where), where)

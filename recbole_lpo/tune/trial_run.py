@@ -15,29 +15,38 @@ from recbole_lpo.quick_start import run
 from recbole_lpo.run_folder import CHECKPOINTS
 from recbole_lpo.tune.plan import Plan
 from recbole_lpo.tune.space import Choice, Space
+from recbole_lpo.tune.storage import import_optuna
 from recbole_lpo.valid_metric import parse_valid_metric
 
 TRIALS = "trials"
 
 
-def drawn(trial, space: Space) -> dict[str, Any]:
-    """The settings that an Optuna trial takes from a space."""
-    found = {}
-    for name, dimension in space.items():
-        if isinstance(dimension, Choice):
-            by_label = {_label(value): value for value in dimension.values}
-            found[name] = by_label[trial.suggest_categorical(name, list(by_label))]
-        elif dimension.whole:
-            step = 1 if dimension.log else int(dimension.step or 1)
-            found[name] = trial.suggest_int(
-                name, int(dimension.low), int(dimension.highest), step=step, log=dimension.log
-            )
-        else:
+def distributions(space: Space) -> dict[str, Any]:
+    """A space as Optuna has it. Of a choice it holds labels: `settings_of` gives the values back."""
+    kinds = import_optuna().distributions
+    found: dict[str, Any] = {}
+    for name, one in space.items():
+        if isinstance(one, Choice):
+            found[name] = kinds.CategoricalDistribution([_label(value) for value in one.values])
+        elif one.whole:
             # The upper end is on a step: Optuna warns of one that is not.
-            found[name] = trial.suggest_float(
-                name, dimension.low, dimension.highest, step=dimension.step, log=dimension.log
-            )
+            found[name] = kinds.IntDistribution(one.low, one.highest, log=one.log, step=one.step or 1)
+        else:
+            found[name] = kinds.FloatDistribution(one.low, one.highest, log=one.log, step=one.step)
     return found
+
+
+def drawn(trial, space: Space) -> dict[str, Any]:
+    """The settings that an Optuna trial draws from a space, in the order of the space."""
+    kinds = import_optuna().distributions
+    for name, one in distributions(space).items():
+        if isinstance(one, kinds.CategoricalDistribution):
+            trial.suggest_categorical(name, one.choices)
+        elif isinstance(one, kinds.IntDistribution):
+            trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
+        else:
+            trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
+    return settings_of(trial.params, space)
 
 
 def settings_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:

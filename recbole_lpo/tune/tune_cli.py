@@ -18,6 +18,7 @@ from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.tune.execute import Search
 from recbole_lpo.tune.outcome import winners
 from recbole_lpo.tune.plan import PRUNERS, Plan, check_plan, watched
+from recbole_lpo.tune.ray_engine import search_on_ray
 from recbole_lpo.tune.recbole_space import space_of_file
 from recbole_lpo.tune.report import PLAN, write_report
 from recbole_lpo.tune.storage import default_storage, import_optuna, open_study
@@ -43,7 +44,8 @@ options
   --timeout=SECONDS     start no further trial after that
   --valid_metric=M      the objective: NDCG@10, TailNDCG@10, 0.5*NDCG@10 + 0.5*TailNDCG@10, ...
   --objectives=M,N      several at once: the answer is their Pareto front, a file for each trial of it in front/
-  --pruner=NAME         median | hyperband | none: end trials that lag behind at their validations. Default: median
+  --pruner=NAME         median | hyperband | none: end trials that lag behind at their validations. Default: median;
+                        on Ray hyperband (its asynchronous form)
   --seeds=N             train every trial with N seeds and take the mean; the first one decides on pruning. Default: 1
   --sampler_seed=N      seed of the search itself. Default: 2020
   --jobs=N              processes on this machine, the threads divided among them. Default: 1
@@ -81,10 +83,9 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
     output = Path(options["output"] or Path("tune") / f"{plan.dataset}-{plan.model}")
     _take(output, plan)
     if _is_ray(options):
-        from recbole_lpo.tune.ray_engine import search_on_ray
-
-        text = search_on_ray(plan, output, total=trials, jobs=jobs, timeout=timeout, plugins=plugins, **of_ray)
-        sys.stdout.write(text)
+        sys.stdout.write(
+            search_on_ray(plan, output, total=trials, jobs=jobs, timeout=timeout, plugins=plugins, **of_ray)
+        )
         return 0
     storage = options["storage"] or default_storage(output)
     with FileLock(output / ".lock"):
@@ -123,13 +124,16 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
             raise InputError(f"{key}: a search sets it for each trial. Leave it out; seeds are given by --seeds.")
     config = Config(model=options["model"], dataset=options["dataset"], config_dict=dict(settings))
     objectives = tuple(one.strip() for one in str(options["objectives"] or config["valid_metric"]).split(","))
-    pruner = options["pruner"] or ("median" if len(objectives) == 1 else "none")
+    usual = "hyperband" if _is_ray(options) else "median"
+    pruner = options["pruner"] or (usual if len(objectives) == 1 else "none")
     if pruner not in PRUNERS:
         raise InputError(f"--pruner={pruner}: unknown.{did_you_mean(pruner, PRUNERS)} Allowed: {', '.join(PRUNERS)}.")
     if pruner != "none" and len(objectives) > 1:
         raise InputError(f"--pruner={pruner}: a search for several objectives prunes nothing. Set it to none.")
     if pruner != "none" and not config["eval_step"]:
         raise InputError(f"--pruner={pruner}: needs validations while a trial trains. Set eval_step to 1 or more.")
+    if pruner == "median" and _is_ray(options):
+        raise InputError("--pruner=median: Ray's rule pauses trials, which would start anew. Take hyperband or none.")
     if len(objectives) > 1 and len(set(map(str.lower, objectives))) < len(objectives):
         raise InputError(f"--objectives={','.join(objectives)}: one is named twice.")
     settings = {
