@@ -94,8 +94,8 @@ def _opened(optuna, storage: str):
 def _pruner(optuna, plan: Plan):
     epochs = int(plan.settings["epochs"])
     if plan.pruner == "median":
-        # The first epochs say more of the learning rate than of what it comes to.
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, epochs // 20))
+        # The first epochs say more of the learning rate than of what it comes to. Steps are counted from 1.
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1 + max(1, epochs // 20))
     if plan.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
     return optuna.pruners.NopPruner()
