@@ -1,4 +1,4 @@
-"""The command line: run | compare | evaluate | recommend | prepare | doctor."""
+"""The command line: run | compare | tune | evaluate | recommend | prepare | doctor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import resume, run
 from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.table import result_table
+from recbole_lpo.tune import tune_cli
 from recbole_lpo.user_backbones import import_plugins
 from recbole_lpo.version import __version__
 
@@ -24,6 +25,7 @@ DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME [--key=value ...]
        recbole-lpo run --resume=DIR [--epochs=N]
        recbole-lpo compare --models=SASRec,LPOSASRec --datasets=ml-100k --seeds=3 [--jobs=2] [--key=value ...]
+       recbole-lpo tune --model=LPOSASRec --dataset=ml-100k --space=FILE --trials=50 [--jobs=2] [--key=value ...]
        recbole-lpo evaluate --run_dir=DIR [--eval_logit_adjust=0,0.1,0.3] [--eval_mask_history=True]
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
        recbole-lpo prepare --dataset=NAME --input=FILE
@@ -50,7 +52,11 @@ _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet",)
 _PLUGIN = "--plugin="
 # Never read as a number or a list.
-_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "resume", "study", "baseline", "output")
+_TEXTS = (
+    "model", "models", "dataset", "datasets", "config_files", "run_dir", "resume", "study", "baseline", "output",
+    "space", "storage", "objectives", "valid_metric", "pruner", "engine", "address", "tuned",
+)  # fmt: skip
+_SETTINGS_COMMANDS = {"compare": compare_cli, "tune": tune_cli}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,11 +88,11 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         return DONE
     if command == "run":
         return _run(rest)
-    if command == "compare":
-        return _compare(rest, plugins)
+    if command in _SETTINGS_COMMANDS:
+        return _with_settings(_SETTINGS_COMMANDS[command], rest, plugins)
     modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
     if command not in modules:
-        names = ["run", "compare", *modules]
+        names = ["run", *_SETTINGS_COMMANDS, *modules]
         raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")
     parser = argparse.ArgumentParser(prog=f"recbole-lpo {command}", allow_abbrev=False)
     modules[command].add_arguments(parser)
@@ -100,11 +106,11 @@ def _doctor():
     return doctor
 
 
-def _compare(arguments: list[str], plugins: list[str]) -> int:
+def _with_settings(module, arguments: list[str], plugins: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(compare_cli.HELP)
+        sys.stdout.write(module.HELP)
         return DONE if arguments else WRONG_INPUT
-    return compare_cli.main(parse_settings(arguments), plugins)
+    return module.main(parse_settings(arguments), plugins)
 
 
 def _run(arguments: list[str]) -> int:

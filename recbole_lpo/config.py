@@ -7,10 +7,18 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import recbole.config.configurator as configurator
 from recbole.utils import ModelType
 
-from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
+from recbole_lpo.config_checks import (
+    RECBOLE_PROPERTIES,
+    WHOLE_NUMBERS,
+    check_keys,
+    check_metrics,
+    check_values,
+    larger_is_better,
+)
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
@@ -100,6 +108,7 @@ class Config(configurator.Config):
         check_values(self.external_config_dict, self.internal_config_dict)
         check_metrics(self.final_config_dict)
         super()._set_default_parameters()
+        self.final_config_dict["valid_metric_bigger"] = larger_is_better(str(self.final_config_dict["valid_metric"]))
 
     def _init_device(self) -> None:
         if "gpu_id" not in self.external_config_dict and "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -138,7 +147,11 @@ def load_internal_settings(config: configurator.Config, recbole_loads, model: st
 
 
 def convert_given(config: configurator.Config, recbole_converts, given: dict[str, Any]) -> dict[str, Any]:
-    """RecBole's conversion of typed values, except for settings of ours: those are data, never code."""
+    """RecBole's conversion of typed values, except for settings of ours: those are data, never code.
+
+    Numbers of numpy, which hyperopt draws, become Python's: no settings file can hold them.
+    """
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     ours = {key: parse_value(value) for key, value in given.items() if key in KEYS or key.startswith(PREFIXES)}
     check_own_keys(ours)
     rest = {key: value for key, value in given.items() if key not in ours}

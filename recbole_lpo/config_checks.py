@@ -11,6 +11,7 @@ from typing import Any
 
 import recbole
 from recbole.evaluator import metric_types
+from recbole.evaluator.register import smaller_metrics
 from recbole.utils import EvaluatorType
 from recbole.utils.argument_list import (
     dataset_arguments,
@@ -22,6 +23,7 @@ from recbole.utils.argument_list import (
 from recbole_lpo.errors import InputError, did_you_mean, nearest
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.settings import KEYS, check_own_keys
+from recbole_lpo.valid_metric import parse_valid_metric
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 # Read by RecBole from code, found in none of its settings files.
@@ -78,11 +80,31 @@ def check_metrics(settings: dict[str, Any]) -> None:
         )
     measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
     measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]
-    if str(settings["valid_metric"]).lower() not in map(str.lower, measured):
+    known = {name.lower() for name in measured}
+    wanted = parse_valid_metric(str(settings["valid_metric"])).names
+    for name in wanted:
+        if name.lower() not in known:
+            raise InputError(
+                f"valid_metric = {settings['valid_metric']}: this run does not measure "
+                f"{'it' if len(wanted) == 1 else name}. "
+                f"Take one of {', '.join(measured)}, or add it to metrics and topk."
+            )
+    larger_is_better(str(settings["valid_metric"]))
+
+
+def larger_is_better(valid_metric: str) -> bool:
+    """Whether a larger value of a `valid_metric` is the better one; metrics of both kinds in one sum raise InputError.
+
+    RecBole looks at the text before the first @ only, and takes every sum for one of the larger kind.
+    """
+    names = parse_valid_metric(valid_metric).names
+    smaller = [name for name in names if name.partition("@")[0].lower() in smaller_metrics]
+    if smaller and len(smaller) < len(names):
         raise InputError(
-            f"valid_metric = {settings['valid_metric']}: this run does not measure it. "
-            f"Take one of {', '.join(measured)}, or add it to metrics and topk."
+            f"valid_metric = {valid_metric}: of {', '.join(smaller)} the smaller value is the better one, of the "
+            "others the larger. A sum takes metrics of one kind."
         )
+    return not smaller
 
 
 @cache

@@ -20,7 +20,7 @@ from recbole_lpo.compat.versions import installed
 from recbole_lpo.version import __version__
 
 _NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas")
-_OPTIONAL = ("hyperopt", "pyarrow", "ray")
+_OPTIONAL = ("optuna", "hyperopt", "pyarrow", "ray")
 _NOT_INSTALLED = "not installed"
 _GIB = 2**30
 

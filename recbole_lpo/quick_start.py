@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import statistics
 import sys
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -88,11 +89,15 @@ def run(
     config_dict: dict[str, Any] | None = None,
     *,
     quiet: bool = False,
+    test: bool = True,
+    on_validation: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train a model, evaluate its best weights on the test set, and leave a run folder.
 
     Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls.
-    quiet: no progress bars, and only warnings on stderr.
+    quiet: no progress bars, and only warnings on stderr. test: False leaves the test items unseen, as a trial of a
+    search must: `test` of the metrics is then empty and there is no rank for each user. on_validation(epoch, score) is
+    called after every validation, epochs counted from 0; an exception in it ends the run.
     Returns the content of `metrics.json` and `run_dir`. Raises InputError for input that the user can mend, RunError
     for a run that cannot go on.
     """
@@ -102,17 +107,19 @@ def run(
     _choose_bars(config, quiet)
     with interruptible():
         if lacks_reference(config):
-            folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet))
+            folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet, test=test))
             config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
         with (
             new_run_folder(config["run_dir"], **_names(config)) as folder,
             run_log(folder, quiet=quiet),
             saying_the_way_on(folder),
         ):
-            return _train_and_test(config, folder, started)
+            return _train_and_test(config, folder, started, test=test, on_validation=on_validation)
 
 
-def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, quiet: bool = False) -> dict[str, Any]:
+def resume(
+    run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, quiet: bool = False, test: bool = True
+) -> dict[str, Any]:
     """Go on with a run that was killed or interrupted, from the last epoch that it has kept; as `run` otherwise.
 
     On a CPU, with the same libraries and number of threads, the result is that of a run that never stopped, to the bit.
@@ -131,17 +138,17 @@ def resume(run_dir: str | Path, config_dict: dict[str, Any] | None = None, *, qu
         _choose_bars(config, quiet)
         with run_log(folder, quiet=quiet), saying_the_way_on(folder):
             warn_of_differences(checkpoint["about"])
-            return _train_and_test(config, folder, started, checkpoint)
+            return _train_and_test(config, folder, started, checkpoint, test=test)
 
 
-def run_to_the_end(settings: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+def run_to_the_end(settings: dict[str, Any], *, quiet: bool = False, test: bool = True) -> dict[str, Any]:
     """The run that belongs into the folder `run_dir` of the settings: gone on with where it was begun there."""
     folder = Path(settings["run_dir"])
     if is_resumable(folder):
-        return resume(folder, quiet=quiet)
+        return resume(folder, quiet=quiet, test=test)
     # What cannot be gone on with is begun again.
     (folder / CHECKPOINTS / LAST).unlink(missing_ok=True)
-    return run(config_dict=settings, quiet=quiet)
+    return run(config_dict=settings, quiet=quiet, test=test)
 
 
 def _names(config: Config) -> dict[str, Any]:
@@ -155,7 +162,13 @@ def _choose_bars(config: Config, quiet: bool) -> None:
 
 
 def _train_and_test(
-    config: Config, folder: Path, started: float, checkpoint: dict[str, Any] | None = None
+    config: Config,
+    folder: Path,
+    started: float,
+    checkpoint: dict[str, Any] | None = None,
+    *,
+    test: bool,
+    on_validation: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
@@ -170,10 +183,15 @@ def _train_and_test(
         trainer.resumed = checkpoint
     trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
     ready, bars = perf_counter(), config["show_progress"]
-    _, valid = trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars)
+    _, valid = trainer.fit(
+        prepared.train_data, prepared.valid_data, saved=True, show_progress=bars, callback_fn=on_validation
+    )
     trained = perf_counter()
-    strengths = (trainer.run_settings.eval_logit_adjust, *_curve(prepared))
-    tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
+    strength = trainer.run_settings.eval_logit_adjust
+    tested, curve = Measured(strength, OrderedDict(), None), []
+    if test:
+        strengths = (strength, *_curve(prepared))
+        tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
     adjusted = _adjusted(prepared, curve)
     finished = perf_counter()
     seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
@@ -261,16 +279,20 @@ def evaluate(
 
 
 def objective_function(
-    config_dict: dict[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: list[str] | None = None,
+    saved: bool = True,
+    *,
+    test: bool = False,
 ) -> dict[str, Any]:
     """One trial of a search, in the form that RecBole's `HyperTuning` asks for; every trial keeps its run folder.
 
     Returns model, best_valid_score, valid_score_bigger, best_valid_result and test_result as RecBole's own
-    `objective_function` does. saved: taken for RecBole's sake; the run folder is always written.
+    `objective_function` does, and run_dir. HyperTuning prints and exports the test figures of every trial, and who sees
+    them chooses by them; so `test_result` is empty unless `test` is True. Measure the winner once, when the search is
+    over: `recbole_lpo.evaluate(run_dir)`. saved: taken for RecBole's sake; the run folder is always written.
     """
-    # A search has no use for the curve, which also looks at the test items.
-    config_dict = {"eval_logit_adjust_curve": [], **(config_dict or {})}
-    metrics = run(config_file_list=config_file_list, config_dict=config_dict, quiet=True)
+    metrics = run(config_file_list=config_file_list, config_dict=config_dict, quiet=True, test=test)
     config = Config(config_dict=read_settings(Path(metrics["run_dir"])))
     return {
         "model": metrics["model"],
@@ -278,6 +300,7 @@ def objective_function(
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": metrics["valid"],
         "test_result": metrics["test"],
+        "run_dir": metrics["run_dir"],
     }
 
 

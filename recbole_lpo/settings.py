@@ -189,6 +189,11 @@ def check_own_keys(given: Mapping[str, Any]) -> None:
             raise InputError(f"{key}: there is no such setting.{did_you_mean(key, KEYS)}")
 
 
+def check_own_value(name: str, value: Any) -> None:
+    """Raise InputError where a setting of ours cannot have this value, whatever the others are."""
+    _checked(name, value, KEYS[name])
+
+
 def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     kind = metadata["kind"]
     if value is None and metadata["optional"]:

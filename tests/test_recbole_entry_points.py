@@ -179,7 +179,7 @@ def test_every_trial_of_our_objective_function_leaves_its_run_folder(settings):
 
 
 def test_our_objective_function_gives_what_a_run_gives(settings):
-    found = recbole_lpo.objective_function({**settings, "model": "SASRec"})
+    found = recbole_lpo.objective_function({**settings, "model": "SASRec"}, test=True)
     metrics = recbole_lpo.run("SASRec", None, None, settings, quiet=True)
     assert found == {
         "model": "SASRec",
@@ -187,7 +187,9 @@ def test_our_objective_function_gives_what_a_run_gives(settings):
         "valid_score_bigger": True,
         "best_valid_result": metrics["valid"],
         "test_result": metrics["test"],
+        "run_dir": found["run_dir"],
     }
+    assert (Path(found["run_dir"]) / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

@@ -36,6 +36,7 @@ options
   --study=FILE        yaml with `datasets`, `seeds`, `settings` (of all runs), `baseline`, and `runs`: the name of a
                       row -> its settings, `model` among them
   --baseline=ROW      what the others are tested against
+  --tuned=DIR[,DIR]   folders of `recbole-lpo tune`: a row takes the best settings found for its model and dataset
   --output=DIR        default: compare/<name of the study file, or the models>
   --jobs=N            runs beside each other, the threads divided among them. Default: 1
   --config_files="A B"  yaml files of settings for all runs
@@ -48,7 +49,9 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
 
     plugins: modules of the user's that every run imports first.
     """
-    options = {name: given.pop(name, None) for name in ("models", "datasets", "seeds", "study", "baseline", "output")}
+    options = {
+        name: given.pop(name, None) for name in ("models", "datasets", "seeds", "study", "baseline", "output", "tuned")
+    }
     jobs = given.pop("jobs", 1)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise InputError(f"--jobs={jobs}: must be a whole number >= 1.")
@@ -59,6 +62,7 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
         file=options["study"],
         baseline=options["baseline"],
         settings={**_from_files(given.pop("config_files", "")), **given},
+        tuned=_names(options["tuned"]),
     )
     _check_settings(study)
     output = Path(options["output"] or Path("compare") / _default_name(options["study"], study))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from recbole_lpo.compare.study import Run
 from recbole_lpo.errors import InputError
 from recbole_lpo.resume import is_resumable
 from recbole_lpo.run_folder import METRICS, PER_USER
+from recbole_lpo.worker_processes import clock, environment
 
 _POLL_SECONDS = 0.2
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,11 @@ def execute(
     if done:
         report(f"{done} of {len(runs)} runs are finished already")
     total, outcomes, started = len(waiting), [], []
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     began = time.monotonic()
     try:
         while waiting or started:
             while waiting and len(started) < jobs:
-                started.append(_start(waiting.pop(0), output, threads, plugins))
+                started.append(_start(waiting.pop(0), output, jobs, plugins))
             ended = [one for one in started if one.process.poll() is not None]
             if not ended:
                 time.sleep(_POLL_SECONDS)
@@ -90,7 +88,7 @@ def execute(
     return outcomes
 
 
-def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Started:
+def _start(run: Run, output: Path, jobs: int, plugins: Sequence[str]) -> _Started:
     folder = run.folder(output)
     if not is_resumable(folder):
         # What is there is of no use: cut short in its first epoch, or damaged.
@@ -105,7 +103,7 @@ def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Sta
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
-                env=_environment(threads),
+                env=environment(jobs),
                 # Ctrl-C is for this process, which then ends the runs; the second signal would cut their last step.
                 start_new_session=True,
             )
@@ -119,13 +117,6 @@ def _start(run: Run, output: Path, threads: int, plugins: Sequence[str]) -> _Sta
         # It ended at once; its log says why.
         pass
     return _Started(run, folder, process, log)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    # The package may be run from a checkout, where only the script's own process knows its place.
-    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    path = {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
-    return {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, str(threads)), **path}
 
 
 def _outcome(one: _Started) -> Outcome:
@@ -142,12 +133,6 @@ def _outcome(one: _Started) -> Outcome:
 def _line(outcome: Outcome, ended: int, total: int, seconds: float) -> str:
     run = outcome.run
     left = seconds / ended * (total - ended)
-    state = f"FAILED: {outcome.failure}" if outcome.failure else f"done in {_clock(outcome.seconds)}"
-    rest = f", about {_clock(left)} left" if ended < total else ""
+    state = f"FAILED: {outcome.failure}" if outcome.failure else f"done in {clock(outcome.seconds)}"
+    rest = f", about {clock(left)} left" if ended < total else ""
     return f"[{ended}/{total}] {run.dataset} {run.method} seed {run.seed}: {state}{rest}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

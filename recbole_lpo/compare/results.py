@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,17 @@ class Test:
 
 @dataclass(frozen=True)
 class Row:
-    """A method on a dataset. runs: contents of `metrics.json`, a finished seed each; tests: metric -> Test."""
+    """A method on a dataset.
+
+    runs: contents of `metrics.json`, a finished seed each; tests: metric -> Test; n_trials: how many trials of a search
+    its settings had, 0 for none.
+    """
 
     method: str
     runs: list[dict[str, Any]]
     tests: dict[str, Test]
     untested: str = ""
+    n_trials: int = 0
 
     def values(self, metric: str) -> np.ndarray:
         """The test results of the seeds; a run without the metric, or without users in its group, gives NaN."""
@@ -84,7 +89,9 @@ def gather(study: Study, output: Path, *, seed: int = 0) -> list[DatasetResults]
             if run.dataset == dataset and is_finished(folder):
                 folders.setdefault(run.method, []).append(folder)
         if folders:
-            found.append(_of_dataset(dataset, folders, study.baseline, seed))
+            of_dataset = _of_dataset(dataset, folders, study.baseline, seed)
+            rows = [replace(row, n_trials=study.n_trials(row.method, dataset)) for row in of_dataset.rows]
+            found.append(replace(of_dataset, rows=rows))
     return found
 
 

@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_lpo.compare.tuned import Tuned, read_tuned
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import model_names
@@ -43,22 +44,33 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """A comparison. methods: name of the row -> its settings, `model` among them; settings: those of every row."""
+    """A comparison. methods: name of the row -> its settings, `model` among them; settings: those of every row; tuned:
+    (model, dataset) -> what a search has found for it."""
 
     methods: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: dict[str, Any]
     baseline: str
+    tuned: dict[tuple[str, str], Tuned] = field(default_factory=dict)
 
     def runs(self) -> list[Run]:
         """Every training, the first seed of all methods before the second: a table is useful early."""
         return [
-            Run(method, dataset, seed, {**self.settings, **own, "dataset": dataset, "seed": seed})
+            Run(method, dataset, seed, {**self._settings(own, dataset), "dataset": dataset, "seed": seed})
             for dataset in self.datasets
             for seed in self.seeds
             for method, own in self.methods.items()
         ]
+
+    def n_trials(self, method: str, dataset: str) -> int:
+        """How many trials the settings of a row had on a dataset; 0 where they were not searched."""
+        tuned = self.tuned.get((self.methods[method]["model"], dataset))
+        return tuned.n_trials if tuned else 0
+
+    def _settings(self, own: dict[str, Any], dataset: str) -> dict[str, Any]:
+        tuned = self.tuned.get((own["model"], dataset))
+        return tuned.over(self.settings, own) if tuned else {**self.settings, **own}
 
 
 def study_of(
@@ -69,11 +81,13 @@ def study_of(
     file: str | None = None,
     baseline: str | None = None,
     settings: dict[str, Any] | None = None,
+    tuned: Sequence[str] = (),
 ) -> Study:
     """A study from names, from a yaml file, or from both (what is given here comes after what the file says).
 
     file: `datasets` (list), `seeds` (list, or how many), `settings` (for every run), `runs` (name of the row -> its
-    settings, `model` among them), `baseline` (name of a row). Raises InputError naming what is wrong.
+    settings, `model` among them), `baseline` (name of a row). tuned: folders of searches. Raises
+    InputError naming what is wrong.
     """
     found = read_yaml(file) if file else {}
     for key in found:
@@ -104,7 +118,13 @@ def study_of(
         for key in ("dataset", "seed", "run_dir", *(("model",) if given is shared else ())):
             if key in given:
                 raise InputError(f"{key}: a comparison sets it for each run. Leave it out of {where}.")
-    return Study(methods, chosen, _seeds(seeds if seeds is not None else found.get("seeds", 1)), shared, str(wanted))
+    of_searches = read_tuned(tuned)
+    rows = {(own["model"], dataset) for own in methods.values() for dataset in chosen}
+    for model, dataset in of_searches:
+        if (model, dataset) not in rows:
+            raise InputError(f"tuned: a search for {model} on {dataset}, and no row is {model} on {dataset}.")
+    all_seeds = seeds_of(seeds if seeds is not None else found.get("seeds", 1))
+    return Study(methods, chosen, all_seeds, shared, str(wanted), of_searches)
 
 
 def _methods(runs: Any, file: str | None) -> dict[str, dict[str, Any]]:
@@ -129,7 +149,8 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def seeds_of(value: Any) -> tuple[int, ...]:
+    """Seeds as a user writes them: how many, or a list of them. Raises InputError for anything else."""
     if _is_whole(value) and 1 <= value < FIRST_SEED:
         return tuple(range(FIRST_SEED, FIRST_SEED + value))
     seeds = tuple(value) if isinstance(value, list | tuple) else ()

@@ -122,8 +122,8 @@ def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], 
         epoch = [run["seconds"]["train_epoch"] for run in row.runs if run["seconds"]["train_epoch"] is not None]
         peak = [run["memory"]["peak_mb"] for run in row.runs if run["memory"]["peak_mb"] is not None]
         cells += [f"{np.median(epoch):.1f}" if epoch else "-", f"{np.median(peak):.0f}" if peak else "-"]
-        cells.append(str(len(row.runs)))
-    return ["method", *columns, "s/epoch", "peak MB", "seeds"], body
+        cells += [str(len(row.runs)), str(row.n_trials)]
+    return ["method", *columns, "s/epoch", "peak MB", "seeds", "trials"], body
 
 
 def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
@@ -149,7 +149,10 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
 
 
 _MARKS = "Best of a column bold, second underlined."
-_SPREAD = "Mean over seeds, with their standard deviation where there are several."
+_SPREAD = (
+    "Mean over seeds, with their standard deviation where there are several. Trials: how many settings were tried on "
+    "validation items before (0: the defaults, or what was given)."
+)
 _CURVE = (
     "The same models ranked by score - t * log(training share of the item), without any training: what a method must "
     "beat at the same overall accuracy. Choose t on validation items (`adjusted` in each metrics.json), not here."

@@ -7,20 +7,19 @@ that started it, however that one ends: its standard input is then closed.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.quick_start import run_to_the_end
 from recbole_lpo.user_backbones import import_plugins
+from recbole_lpo.worker_processes import end_with_the_parent
 
 
 def main() -> int:
     """Read `settings` and `plugins` from the first line of stdin, run them; the exit code is that of a run."""
     told = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent()
     try:
         with interruptible():
             import_plugins(told["plugins"])
@@ -35,11 +34,6 @@ def main() -> int:
         sys.stderr.write(f"{stop}\n")
         return stop.exit_code
     return 0
-
-
-def _end_with_the_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

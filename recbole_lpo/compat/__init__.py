@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from recbole_lpo.compat import anomaly_mode, checkpoints, libraries, ray_tune, shan, versions
+from recbole_lpo.compat import anomaly_mode, checkpoints, libraries, ray_tune, shan, space_files, versions
 from recbole_lpo.compat.ledger import Patch, Recipe, lay, patches, register
 
 __all__ = ["Patch", "apply", "patches", "register", "switched_off"]
@@ -23,6 +23,7 @@ _RECIPES: tuple[Recipe, ...] = (
     *checkpoints.RECIPES,
     *ray_tune.RECIPES,
     *shan.RECIPES,
+    *space_files.RECIPES,
 )
 _applied = False
 

@@ -29,7 +29,7 @@ def load_dataset(config):
 
     Raises InputError, in one line, for files that cannot be used.
     """
-    _check_files(config)
+    check_files(config)
     try:
         dataset = create_dataset(config)
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -103,7 +103,7 @@ def _scores_whole_rows(model_class: type) -> bool:
     return getattr(model_class, "full_sort_predict", None) is not AbstractRecommender.full_sort_predict
 
 
-def _check_files(config) -> None:
+def check_files(config) -> None:
     folder, name = Path(config["data_path"]), config["dataset"]
     suffixes = config["benchmark_filename"]
     names = [f"{name}.{suffix}.inter" for suffix in suffixes] if suffixes else [f"{name}.inter"]

@@ -23,6 +23,7 @@ from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, save_che
 from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.finiteness import check_validation, nan_scores
 from recbole_lpo.trainer.random_streams import undisturbed_streams
+from recbole_lpo.valid_metric import parse_valid_metric
 
 _ALL_DIGITS = 15
 # Up to here a batch is scored as RecBole scores it, to the last bit. Above, histories are encoded without their padding
@@ -103,8 +104,10 @@ class TailEvaluation:
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = self._evaluate_exactly(valid_data, False, None, show_progress)
-        check_validation(self, result[self.valid_metric])
-        return result[self.valid_metric], result
+        # A weighted sum is shown and kept beside the metrics that it is made of.
+        score = result[self.valid_metric] = parse_valid_metric(self.valid_metric).value(result)
+        check_validation(self, score)
+        return score, result
 
     def _evaluate_exactly(self, eval_data, load_best_model, model_file, show_progress):
         strengths = (self.run_settings.eval_logit_adjust,)

@@ -46,7 +46,7 @@ def check_validation(trainer, score: float) -> None:
     if math.isfinite(score):
         return
     # A group without users has no mean. NaN scores of a model are refused before a metric sees them.
-    if math.isnan(score) and trainer.valid_metric.startswith(("head", "tail")):
+    if math.isnan(score) and any(group in trainer.valid_metric for group in ("head", "tail")):
         raise InputError(
             f"valid_metric = {trainer.valid_metric}: no validation user is in that group, so it has no value. "
             "Take another valid_metric, or another head/tail split (tail_split_ratio)."

@@ -1,0 +1,1 @@
+"""Searches for the settings of one model on one dataset, by the validation items alone."""
