@@ -44,7 +44,7 @@ option of every command
 `recbole-lpo COMMAND --help` shows the options of the other commands.
 """
 _ALIASES = {"-m": "--model", "-d": "--dataset"}
-_FLAGS = ("quiet",)
+_FLAGS = ("quiet", "figures")
 _PLUGIN = "--plugin="
 # Never read as a number or a list.
 _TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "study", "baseline", "output")
