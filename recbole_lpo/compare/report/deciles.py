@@ -38,8 +38,11 @@ def draw(one: DatasetResults, look: Look) -> Figure:
         split = one.rows[0].runs[0]["split"]
         cut = 0.5 + 10 * split["head_items"] / max(1, split["items"])
         axes.axvline(cut, color=INK, lw=0.8, ls=":")
-        for text, side in (("head ", "right"), (" tail", "left")):
-            axes.text(cut, 0.99, text, ha=side, va="top", size=8.5, transform=axes.get_xaxis_transform())
+        for text, side, points in (("head", "right", -4), ("tail", "left", 4)):
+            axes.annotate(
+                text, (cut, 1), xycoords=axes.get_xaxis_transform(), textcoords="offset points", xytext=(points, 0),
+                ha=side, va="bottom", size=8.5,
+            )  # fmt: skip
         axes.set_xlim(0.4, 10.6)
         label_ends(axes, ends, at=10.9)
     n = np.bincount(rows[0].users.decile, minlength=11)

@@ -27,7 +27,7 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     panels = [(f"{name} {one.key().upper()}", key) for key, name in names.items() if any(key in r.tests for r in rows)]
     if any(row.height for row in rows):
         panels.append(("above the adjustment curve, on the tail", None))
-    drawn, grid = figure(0.35 + len(panels) * (0.42 + 0.3 * len(rows)), n_rows=len(panels), squeeze=False)
+    drawn, grid = figure(0.35 + len(panels) * (0.45 + 0.36 * len(rows)), n_rows=len(panels), squeeze=False)
     for number, (axes, (title, key)) in enumerate(zip(grid[:, 0], panels, strict=True)):
         axes.axvline(0, color=INK, lw=0.9)
         for place, row in enumerate(rows):
@@ -42,7 +42,7 @@ def draw(one: DatasetResults, look: Look) -> Figure:
                 gid=f"mark-differences-{number}-{place}",
             )  # fmt: skip
             axes.annotate(
-                _figures(found, key), (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", size=8.5,
+                _figures(found, key), (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", size=8,
                 annotation_clip=False,
             )  # fmt: skip
         axes.set_title(title)

@@ -21,9 +21,10 @@ _PLACES = [
 ]  # fmt: skip
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, dict]], avoid: Sequence[tuple[float, float]]):
-    """Name each point (x, y, name, text properties) where no name, point or place to avoid is covered.
+def label_points(axes: Axes, points: Sequence[tuple[float, float, str, dict]], avoid: Sequence[Bbox]) -> None:
+    """Name each point (x, y, name, text properties) where it covers no other name, no point, and no box to avoid.
 
+    avoid: boxes in the units of the axes; that of a line has no width or no height.
     Call it last: it reads the limits of the axes. A name that fits nowhere stays to the right of its point. Names that
     had to move away get a thin line to their point.
     """
@@ -33,7 +34,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, dict]], a
     inside = axes.get_window_extent(renderer)
     pixels = drawn.dpi / 72
     covered = [_around(axes, x, y, 4 * pixels) for x, y, *_ in points]
-    covered += [_around(axes, x, y, 2 * pixels) for x, y in avoid]
+    covered += [axes.transData.transform_bbox(box).padded(1.5 * pixels) for box in avoid]
     for x, y, name, properties in points:
         text = axes.annotate(short(name), (x, y), textcoords="offset points", xytext=(7, 0), va="center", **properties)
         for dx, dy, horizontal, vertical in _PLACES:

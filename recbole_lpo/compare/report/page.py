@@ -29,7 +29,7 @@ def page(
     script = (_HERE / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    title = f"Comparison of {', '.join(look.methods)}"
+    title = f"Comparison: {' · '.join(look.methods)}"
     sections = [
         _section(number, one, of_dataset, look)
         for number, (one, of_dataset) in enumerate(zip(results, drawn, strict=True))
@@ -38,8 +38,10 @@ def page(
     body = joined(
         element("h1", title),
         element("p", "Datasets: ", *links, class_="note") if len(results) > 1 else "",
-        _failures(failures, nothing=not results),
+        element("p", "No run is finished: there is nothing to show.", class_="missing") if not results else "",
+        element("p", element("a", f"Runs that failed: {len(failures)}", href="#failed")) if failures else "",
         *sections,
+        _failures(failures) if failures else "",
         element("script", Markup(script)),
     )
     head = joined(
@@ -53,25 +55,21 @@ def page(
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
 
 
-def _failures(failures: Sequence[str], *, nothing: bool) -> Markup:
-    parts = []
-    if nothing:
-        parts.append(element("p", "No run is finished: there is nothing to show.", class_="missing"))
-    if failures:
-        lines = [element("li", failure) for failure in failures]
-        parts.append(element("div", element("h3", "Runs that failed"), element("ul", *lines), class_="missing"))
-    return joined(*parts)
+def _failures(failures: Sequence[str]) -> Markup:
+    lines = element("ul", *(element("li", failure) for failure in failures))
+    return element("section", element("h2", "Runs that failed"), lines, id="failed")
 
 
 def _section(number: int, one: DatasetResults, drawn: Sequence[Drawn], look: Look) -> Markup:
-    first, *rest = [_figure(number, each) for each in drawn]
+    first, second, *rest = [_figure(number, each) for each in drawn]
     missing = [method for method in look.methods if one.row(method) is None]
     return element(
         "section",
         element("h2", one.dataset),
         element("div", *map(_card, headline(one)), class_="cards"),
         element("p", f"No finished run of: {', '.join(missing)}.", class_="missing") if missing else "",
-        element("div", first, _table(one, look), class_="grid"),
+        element("div", first, second, class_="grid"),
+        _table(one, look),
         element("div", *rest, class_="grid"),
         id=f"dataset-{number}",
     )
@@ -119,6 +117,7 @@ def _table(one: DatasetResults, look: Look) -> Markup:
         element("div", table, class_="scroll"),
         element("p", "Mean ± standard deviation over seeds. Best of a column bold, second underlined.", class_="note"),
         *(element("p", note, class_="note") for note in notes(one)),
+        class_="table",
     )
 
 

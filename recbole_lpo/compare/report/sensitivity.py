@@ -29,10 +29,9 @@ def draw(one: DatasetResults, look: Look, varied: Varied) -> Figure:
         found = [row.values(key) for _, row in rows]
         spreads = np.nan_to_num([std(of) for of in found])
         colour = look.colour(rows[-1][1].method)
-        axes.errorbar(
-            places, [mean(of) for of in found], yerr=spreads, fmt="o-", color=colour, lw=1.4, ms=5,
-            gid=f"mark-sensitivity-{number}",
-        )  # fmt: skip
+        means = [mean(of) for of in found]
+        axes.errorbar(places, means, yerr=spreads, fmt="none", ecolor=colour)
+        axes.plot(places, means, "o-", color=colour, lw=1.4, ms=5, gid=f"mark-sensitivity-{number}")
         baseline = one.row(look.baseline)
         if baseline is not None:
             axes.axhline(mean(baseline.values(key)), color=BASELINE, ls="--", lw=1)

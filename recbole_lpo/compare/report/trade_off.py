@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from recbole_lpo.compare.report.labels import label_points
 from recbole_lpo.compare.report.look import BASELINE, INK, Look, NothingToDraw, figure
@@ -55,7 +57,12 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     axes.margins(0.14)
     names = [(x, y, method, {"color": look.colour(method), "weight": "bold"}) for method, (x, y) in points.items()]
     names += [(x, y, f"t={strength:g}", {"color": BASELINE, "size": 8.5}) for strength, x, y in curve[1:]]
-    label_points(axes, names, avoid=[(x, y) for _, x, y in curve])
+    bars = [_box(*points[row.method], _bar(row, overall), _bar(row, tail)) for row in one.rows if row.method in points]
+    lines = [_line((x, y), (x_next, y_next)) for (_, x, y), (_, x_next, y_next) in pairwise(curve)]
+    if look.baseline in points:
+        (x, y), (left, right), (low, high) = points[look.baseline], axes.get_xlim(), axes.get_ylim()
+        lines += [[Bbox.from_extents(x, low, x, high), Bbox.from_extents(left, y, right, y)]]
+    label_points(axes, names, avoid=[box for boxes in (*bars, *lines) for box in boxes])
     return drawn
 
 
@@ -73,6 +80,18 @@ def _curve(baseline: Row | None, start, overall: str, tail: str) -> list[tuple[f
 def _bar(row: Row, key: str) -> list[list[float]] | None:
     test = row.tests.get(key)
     return test and [[max(0.0, test.mean - test.low)], [max(0.0, test.high - test.mean)]]
+
+
+def _box(x: float, y: float, across, up) -> list[Bbox]:
+    """Where the bars of a point are."""
+    ((left,), (right,)), ((low,), (high,)) = across or [[0], [0]], up or [[0], [0]]
+    return [Bbox.from_extents(x - left, y, x + right, y), Bbox.from_extents(x, y - low, x, y + high)]
+
+
+def _line(start: tuple[float, float], end: tuple[float, float], parts: int = 12) -> list[Bbox]:
+    """A line that may be slanted, as small boxes along it."""
+    corners = np.linspace(start, end, parts + 1)
+    return [Bbox([np.minimum(a, b), np.maximum(a, b)]) for a, b in pairwise(corners)]
 
 
 def _users(one: DatasetResults, group: str, noun: str) -> str:
