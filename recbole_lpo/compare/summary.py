@@ -82,5 +82,6 @@ def shown_p(value: float) -> str:
 
 
 def is_clear(found: Test | Height) -> bool:
-    """Whether a difference is more than chance over users: corrected p below 5 %; of a height, an interval off 0."""
-    return found.p_users < 0.05 if isinstance(found, Test) else found.low > 0 or found.high < 0
+    """Whether a difference is more than chance over users: interval off 0 and, of a test, corrected p below 5 %."""
+    off_zero = found.low > 0 or found.high < 0
+    return off_zero and (not isinstance(found, Test) or found.p_users < 0.05)

@@ -86,7 +86,7 @@ def test_the_page_has_a_headline_a_table_and_every_figure_and_asks_for_nothing(t
 
 
 def test_a_page_made_again_is_the_same_to_the_byte(tmp_path):
-    study = study_of_methods(seeds=[2020])
+    study = study_of_methods(["SASRec", "LPO"], seeds=[2020])
     make_runs(study, tmp_path)
     pages = []
     for _ in range(2):
@@ -168,11 +168,12 @@ def test_a_hostile_name_stays_text_everywhere(tmp_path):
 
 
 def test_the_figures_of_the_page_are_written_as_png_and_svg_files(tmp_path):
-    study = study_of_methods(["SASRec", "LPO"], seeds=[2020])
+    study = study_of_methods(["SASRec"], seeds=[2020])
     make_runs(study, tmp_path)
     written = write_report(gather(study, tmp_path), study, tmp_path, figures_to=tmp_path / "deep" / "figures")
     files = sorted(path.name for path in (tmp_path / "deep" / "figures").iterdir())
-    assert len(files) == 2 * len(TITLES) == len(written) - 1
+    # One method has no differences.
+    assert len(files) == 2 * (len(TITLES) - 1) == len(written) - 1
     for name in files:
         content = (tmp_path / "deep" / "figures" / name).read_bytes()
         if name.endswith(".png"):
