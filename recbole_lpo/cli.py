@@ -49,7 +49,7 @@ option of every command
 `recbole-lpo COMMAND --help` shows the options of the other commands.
 """
 _ALIASES = {"-m": "--model", "-d": "--dataset"}
-_FLAGS = ("quiet",)
+_FLAGS = ("quiet", "figures")
 _PLUGIN = "--plugin="
 # Never read as a number or a list.
 _TEXTS = (

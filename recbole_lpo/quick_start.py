@@ -191,7 +191,10 @@ def _train_and_test(
     tested, curve = Measured(strength, OrderedDict(), None), []
     if test:
         strengths = (strength, *_curve(prepared))
-        tested, *curve = trainer.evaluate_adjusted(prepared.test_data, strengths, show_progress=bars)
+        whole = config["eval_args"]["mode"]["test"] == "full"
+        tested, *curve = trainer.evaluate_adjusted(
+            prepared.test_data, strengths, show_progress=bars, tail_prob=whole and not prepared.split.is_head[1:].all()
+        )
     adjusted = _adjusted(prepared, curve)
     finished = perf_counter()
     seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
@@ -200,7 +203,8 @@ def _train_and_test(
     write_history(folder, getattr(trainer, "history", []))
     if tested.evaluation:
         users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-        write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
+        ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
+        write_per_user(folder, tested.evaluation, users, _item_tokens(prepared), ranks)
     write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 

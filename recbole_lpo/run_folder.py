@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
@@ -29,6 +30,8 @@ CHECKPOINTS = "checkpoint"
 _LOCK = ".lock"
 # A process that was just killed may need a moment to be gone.
 _PATIENCE_SECONDS = 1.0
+# In front of the strength, in the heading of a column of `per_user.csv.gz`.
+CURVE_RANK = "rank t="
 
 
 @contextmanager
@@ -125,13 +128,41 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     write_whole(folder / HISTORY, "".join(json.dumps(_without_nan(record)) + "\n" for record in history).encode())
 
 
-def write_per_user(folder: Path, evaluation: Evaluation, user_tokens, item_tokens) -> None:
-    """`per_user.csv.gz`: user and target token, rank of the target (from 1), group."""
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """What `write_history` wrote; nothing where it cannot be read."""
+    try:
+        return [json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
+def write_per_user(
+    folder: Path, evaluation: Evaluation, user_tokens, item_tokens, curve: Mapping[float, Tensor] | None = None
+) -> None:
+    """`per_user.csv.gz`, a row for each user.
+
+    user, target  tokens
+    rank          of the target, from 1
+    group         head, tail or unseen
+    decile        tenth of the catalogue that the target is in, 1 the most popular
+    tail_prob     probability that the softmax gives all tail items together; absent where it was not measured
+    rank t=...    of the target under the post-hoc logit adjustment of that strength; curve: strength -> (U,) ranks
+    """
+    users, targets = user_tokens[evaluation.user.numpy()], item_tokens[evaluation.target.numpy()]
+    columns = {
+        "user": users,
+        "target": targets,
+        "rank": evaluation.rank.tolist(),
+        "group": evaluation.group_of(),
+        "decile": evaluation.decile[evaluation.target].tolist(),
+    }
+    if evaluation.tail_prob is not None:
+        columns["tail_prob"] = [f"{prob:.6g}" for prob in evaluation.tail_prob.tolist()]
+    columns |= {f"{CURVE_RANK}{strength:g}": rank.tolist() for strength, rank in (curve or {}).items()}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["user", "target", "rank", "group"])
-    users, targets = user_tokens[evaluation.user.numpy()], item_tokens[evaluation.target.numpy()]
-    rows.writerows(zip(users, targets, evaluation.rank.tolist(), evaluation.group_of(), strict=True))
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values(), strict=True))
     # No time stamp in the gzip header: the same run gives the same bytes.
     write_whole(folder / PER_USER, gzip.compress(text.getvalue().encode(), mtime=0))
 

@@ -25,9 +25,9 @@ HELP = """usage: recbole-lpo compare --models=SASRec,LPOSASRec --datasets=amazon
        recbole-lpo compare --study=FILE.yaml [--output=DIR] [--jobs=2]
 
 Trains every method on every dataset with every seed, each in a run folder and a process of its own, and writes
-table.md, table.tex, table.csv and runs.csv. What is finished is never run again unless its settings or its data have
-changed: start the same command again after an interruption and it goes on. A run that fails is reported and stops no
-other.
+table.md, table.tex, table.csv, runs.csv, and report.html, a page with figures. What is finished is never run again
+unless its settings or its data have changed: start the same command again after an interruption and it goes on. A run
+that fails is reported and stops no other.
 
 options
   --models=A,B        methods by the names of their models; the first one is the baseline of the tests
@@ -39,6 +39,7 @@ options
   --tuned=DIR[,DIR]   folders of `recbole-lpo tune`: a row takes the best settings found for its model and dataset
   --output=DIR        default: compare/<name of the study file, or the models>
   --jobs=N            runs beside each other, the threads divided among them. Default: 1
+  --figures[=DIR]     the figures of the page as PNG and SVG files too. Default: figures/ in the output folder
   --config_files="A B"  yaml files of settings for all runs
   --key=value         any setting of `recbole-lpo run`, for all runs
 """
@@ -52,7 +53,7 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
     options = {
         name: given.pop(name, None) for name in ("models", "datasets", "seeds", "study", "baseline", "output", "tuned")
     }
-    jobs = given.pop("jobs", 1)
+    jobs, figures = given.pop("jobs", 1), given.pop("figures", False)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise InputError(f"--jobs={jobs}: must be a whole number >= 1.")
     study = study_of(
@@ -77,13 +78,17 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
                 for one in outcomes
                 if one.failure
             ]
-            sys.stdout.write(_write_tables(study, output, failures))
+            figures_to = output / "figures" if figures is True else Path(str(figures)) if figures else None
+            sys.stdout.write(_write_results(study, output, failures, figures_to))
     except Timeout:
         raise InputError(f"output = {output}: another comparison is writing there. Wait for it, or end it.") from None
     return 1 if failures else 0
 
 
-def _write_tables(study: Study, output: Path, failures: Sequence[str]) -> str:
+def _write_results(study: Study, output: Path, failures: Sequence[str], figures_to: Path | None) -> str:
+    # Brings matplotlib, which nothing else needs.
+    from recbole_lpo.compare.report.write import write_report
+
     results = gather(study, output)
     folders = {(run.dataset, run.method, run.seed): str(run.folder(output)) for run in study.runs()}
     text = markdown(results, study.baseline, failures)
@@ -95,7 +100,8 @@ def _write_tables(study: Study, output: Path, failures: Sequence[str]) -> str:
     }
     for name, content in written.items():
         write_whole(output / name, content.encode())
-    return f"{text}\n{output}: {', '.join(written)}\n"
+    pages = write_report(results, study, output, failures, figures_to)
+    return f"{text}\n{output}: {', '.join([*written, *pages])}\n"
 
 
 def _take(output: Path, study: Study) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from recbole_lpo.compare.execute import is_finished
-from recbole_lpo.compare.significance import Difference, holm, paired_differences, paired_over_seeds
+from recbole_lpo.compare.per_user import PerUser, read_per_user
+from recbole_lpo.compare.significance import (
+    Difference,
+    Height,
+    heights_above_curve,
+    holm,
+    paired_differences,
+    paired_over_seeds,
+)
 from recbole_lpo.compare.study import Study
-from recbole_lpo.run_folder import METRICS, PER_USER
+from recbole_lpo.run_folder import METRICS, read_history
 
 # Tested: name in metrics.json -> (measure of a rank, group of users).
 _TESTED = {
@@ -45,14 +52,22 @@ class Test:
 class Row:
     """A method on a dataset.
 
-    runs: contents of `metrics.json`, a finished seed each; tests: metric -> Test; n_trials: how many trials of a search
-    its settings had, 0 for none.
+    runs       contents of `metrics.json`, a finished seed each
+    tests      metric -> Test; untested: why there are none, "" where there are or where it is the baseline
+    height     over the adjustment curve of the baseline, in the tail value of the study's measure; None where there is
+               no tail, no curve, or other users
+    users      its test users; None where they are not known, or are not those of all seeds
+    histories  for each seed, a record an epoch
+    n_trials   how many trials of a search its settings had, 0 for none
     """
 
     method: str
     runs: list[dict[str, Any]]
     tests: dict[str, Test]
     untested: str = ""
+    height: Height | None = None
+    users: PerUser | None = None
+    histories: list[list[dict[str, Any]]] = field(default_factory=list)
     n_trials: int = 0
 
     def values(self, metric: str) -> np.ndarray:
@@ -72,11 +87,21 @@ class Row:
 
 @dataclass(frozen=True)
 class DatasetResults:
-    """Rows of one dataset; cut: the list length that is tested and shown."""
+    """Rows of one dataset; measure (hit or ndcg) at cut (list length): what the study looks at first."""
 
     dataset: str
+    measure: str
     cut: int
     rows: list[Row]
+    baseline: str
+
+    def key(self, group: str = "") -> str:
+        """The name of the measure in `metrics.json`, overall or for a group (head, tail)."""
+        return f"{group}{self.measure}@{self.cut}"
+
+    def row(self, method: str) -> Row | None:
+        """The row of a method; None where none of its runs is finished."""
+        return next((row for row in self.rows if row.method == method), None)
 
 
 def gather(study: Study, output: Path, *, seed: int = 0) -> list[DatasetResults]:
@@ -100,15 +125,29 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
         method: [json.loads((folder / METRICS).read_text(encoding="utf-8")) for folder in of_method]
         for method, of_method in folders.items()
     }
-    cut = _cut(next(iter(metrics.values()))[0])
-    tests, untested = {}, {}
+    first = next(iter(metrics.values()))[0]
+    measure, cut = _measure(first), _cut(first)
+    users = {method: read_per_user(of_method) for method, of_method in folders.items()}
+    tests, untested, heights = {}, {}, {}
     if baseline in folders:
-        ranks = {method: _ranks(of_method) for method, of_method in folders.items()}
         others = [method for method in folders if method != baseline]
-        untested = {method: why for method in others if (why := _not_comparable(ranks[method], ranks[baseline]))}
-        tests = _tests([method for method in others if method not in untested], baseline, ranks, metrics, cut, seed)
-    rows = [Row(method, metrics[method], tests.get(method, {}), untested.get(method, "")) for method in folders]
-    return DatasetResults(dataset, cut, rows)
+        untested = {method: why for method in others if (why := _not_comparable(users[method], users[baseline]))}
+        tested = [method for method in others if method not in untested]
+        tests = _tests(tested, baseline, users, metrics, cut, seed)
+        heights = _heights(tested, baseline, users, metrics, measure, cut, seed)
+    rows = [
+        Row(
+            method,
+            metrics[method],
+            tests.get(method, {}),
+            untested.get(method, ""),
+            heights.get(method),
+            users[method],
+            [read_history(folder) for folder in folders[method]],
+        )
+        for method in folders
+    ]
+    return DatasetResults(dataset, measure, cut, rows, baseline)
 
 
 def _numbers(values: Iterable[float | None]) -> np.ndarray:
@@ -122,62 +161,57 @@ def _cut(metrics: dict[str, Any]) -> int:
     return int(wanted) if wanted.isdigit() and int(wanted) in cuts else cuts[-1]
 
 
-def _ranks(folders: list[Path]) -> pd.DataFrame | None:
-    """Rows: users by token, columns: target, group, and a rank for each seed; None where a run has no ranks."""
-    if not all((folder / PER_USER).is_file() for folder in folders):
-        return None
-    frames = [
-        pd.read_csv(folder / PER_USER, dtype={"user": str, "target": str}, keep_default_na=False).set_index("user")
-        for folder in folders
-    ]
-    whole = frames[0][["target", "group"]].copy()
-    for number, frame in enumerate(frames):
-        whole[number] = frame["rank"]
-    return whole.sort_index()
+def _measure(metrics: dict[str, Any]) -> str:
+    """hit or ndcg: the one that validation watched, else ndcg."""
+    return "hit" if "hit" in str(metrics["protocol"]["valid_metric"]).lower() else "ndcg"
 
 
-def _not_comparable(ranks: pd.DataFrame | None, baseline: pd.DataFrame | None) -> str:
-    if ranks is None or baseline is None:
-        return "no rank for each user"
-    if ranks.isna().any(axis=None) or not ranks[["target", "group"]].equals(baseline[["target", "group"]]):
-        return "other test users, targets or groups than the baseline's"
-    return ""
+def _not_comparable(users: PerUser | None, baseline: PerUser | None) -> str:
+    if users is None or baseline is None:
+        return "no rank for each user, or seeds with other users"
+    return "" if users.who.equals(baseline.who) else "other test users, targets or groups than the baseline's"
 
 
-def _tests(methods, baseline, ranks, metrics, cut: int, seed: int) -> dict[str, dict[str, Test]]:
+def _tests(methods, baseline, users, metrics, cut: int, seed: int) -> dict[str, dict[str, Test]]:
     """method -> metric -> Test; one Holm correction over all of them."""
     pairs, differences, members, over_seeds = [], [], [], []
     for method in methods:
-        group = ranks[method]["group"].to_numpy()
+        in_tail = users[method].in_tail
         for name, (measure, wanted) in _TESTED.items():
-            member = np.full(len(group), True) if wanted is None else (group == "head") == (wanted == "head")
+            member = np.full(len(in_tail), True) if wanted is None else in_tail == (wanted == "tail")
             if not member.any():
                 continue
             key = f"{name}@{cut}"
             pairs.append((method, key))
-            differences.append(_measured(ranks[method], measure, cut) - _measured(ranks[baseline], measure, cut))
+            differences.append(users[method].value(measure, cut) - users[baseline].value(measure, cut))
             members.append(member)
             over_seeds.append(_over_seeds(metrics[method], metrics[baseline], key))
     if not pairs:
         return {}
-    users = paired_differences(np.stack(differences, axis=1), np.stack(members, axis=1), seed=seed)
-    p_users, p_seeds = holm(users.p), holm(np.array(over_seeds))
+    tested = paired_differences(np.stack(differences, axis=1), np.stack(members, axis=1), seed=seed)
+    p_users, p_seeds = holm(tested.p), holm(np.array(over_seeds))
     found: dict[str, dict[str, Test]] = {}
     for index, (method, key) in enumerate(pairs):
-        found.setdefault(method, {})[key] = _test(users, index, p_users[index], p_seeds[index])
+        found.setdefault(method, {})[key] = _test(tested, index, p_users[index], p_seeds[index])
     return found
+
+
+def _heights(methods, baseline, users, metrics, measure: str, cut: int, seed: int) -> dict[str, Height]:
+    theirs = users[baseline]
+    if not methods or theirs is None or not theirs.curve or not theirs.in_tail.any():
+        return {}
+    own_strength = metrics[baseline][0]["protocol"].get("logit_adjust") or 0.0
+    curve = {own_strength: theirs.value(measure, cut)}
+    curve |= {strength: theirs.value(measure, cut, strength=strength) for strength in theirs.curve}
+    values = np.stack([users[method].value(measure, cut) for method in methods], axis=1)
+    along = np.stack([curve[strength] for strength in sorted(curve)], axis=1)
+    found = heights_above_curve(values, along, theirs.in_tail, seed=seed)
+    return dict(zip(methods, found, strict=True))
 
 
 def _test(users: Difference, index: int, p_users: float, p_seeds: float) -> Test:
     figures = (users.mean, users.low, users.high, users.effect)
     return Test(*(float(values[index]) for values in figures), float(p_users), float(p_seeds), int(users.n[index]))
-
-
-def _measured(ranks: pd.DataFrame, measure: str, cut: int) -> np.ndarray:
-    """(U,) the metric of each user, averaged over the seeds."""
-    rank = ranks.drop(columns=["target", "group"]).to_numpy(np.float64)
-    value = np.ones_like(rank) if measure == "hit" else 1.0 / np.log2(1.0 + rank)
-    return np.where(rank <= cut, value, 0.0).mean(axis=1)
 
 
 def _over_seeds(method: list[dict[str, Any]], baseline: list[dict[str, Any]], key: str) -> float:

@@ -9,16 +9,21 @@ import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from recbole.evaluator.register import metrics_dict
 
 from recbole_lpo.compare.results import DatasetResults
-from recbole_lpo.table import caption
+from recbole_lpo.compare.summary import (
+    best_two,
+    columns,
+    larger_is_better,
+    mean,
+    notes,
+    peak_mb,
+    seconds_an_epoch,
+    shown_p,
+    std,
+    with_spread,
+)
 
-# Heading -> metric, at the list length of the validation metric.
-_COLUMNS = {
-    "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
-    "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage",
-}  # fmt: skip
 _SHOWN_TESTS = {"NDCG": "ndcg", "head NDCG": "headndcg", "tail NDCG": "tailndcg"}
 
 
@@ -39,7 +44,7 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
             parts.append("### Post-hoc logit adjustment")
             parts.append(_pipes([*heading[: len(curve[0])]], curve))
             parts.append(_CURVE)
-        parts.append("\n".join(_notes(one)))
+        parts.append("\n".join(notes(one)))
     if failures:
         parts.append("## Runs that failed\n\n" + "\n".join(f"* {failure}" for failure in failures))
     return "\n\n".join(parts) + "\n"
@@ -51,7 +56,7 @@ def latex(results: Sequence[DatasetResults]) -> str:
     for one in results:
         heading, body = _cells(one, bold=_command("textbf"), second=_command("underline"), plain=_escaped)
         lines = [
-            "% " + " ".join(_notes(one)),
+            "% " + " ".join(notes(one)),
             rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}",
             r"\toprule",
             " & ".join(map(_escaped, heading)) + r" \\",
@@ -72,10 +77,12 @@ def table_csv(results: Sequence[DatasetResults]) -> str:
     for one in results:
         for row in one.rows:
             for metric in sorted({key for run in row.runs for key in run["test"]}):
-                mean, std = _mean(row.values(metric)), _std(row.values(metric))
+                average, spread = mean(row.values(metric)), std(row.values(metric))
                 test = row.tests.get(metric)
                 tested = [_number(getattr(test, field)) if test else "" for field in fields]
-                lines.append([one.dataset, row.method, metric, _number(mean), _number(std), len(row.runs), *tested])
+                lines.append(
+                    [one.dataset, row.method, metric, _number(average), _number(spread), len(row.runs), *tested]
+                )
     return _csv(lines)
 
 
@@ -93,56 +100,53 @@ def runs_csv(results: Sequence[DatasetResults], folders: Callable[[str, str, int
     return _csv(lines)
 
 
-def _columns(one: DatasetResults) -> dict[str, str]:
-    measured = {key for row in one.rows for run in row.runs for key in run["test"]}
-    named = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items()}
-    return {heading: key for heading, key in named.items() if key in measured}
-
-
 def _curves(one: DatasetResults) -> list[list[str]]:
     """A line for each method and strength of the adjustment."""
     return [
         [f"{row.method} t={strength:g}"]
-        + [_with_spread(row.adjusted(strength, metric)) for metric in _columns(one).values()]
+        + [with_spread(row.adjusted(strength, metric)) for metric in columns(one).values()]
         for row in one.rows
         for strength in row.strengths()
     ]
 
 
 def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], list[list[str]]]:
-    columns = _columns(one)
+    metrics = columns(one)
     body = [[plain(row.method)] for row in one.rows]
-    for metric in columns.values():
-        means = [_mean(row.values(metric)) for row in one.rows]
-        best, next_best = _best_two(means, larger=_larger_is_better(metric))
-        for cells, row, mean in zip(body, one.rows, means, strict=True):
-            text = plain(_with_spread(row.values(metric)))
-            cells.append(bold(text) if mean == best else second(text) if mean == next_best else text)
+    for metric in metrics.values():
+        means = [mean(row.values(metric)) for row in one.rows]
+        best, next_best = best_two(means, larger=larger_is_better(metric))
+        for cells, row, average in zip(body, one.rows, means, strict=True):
+            text = plain(with_spread(row.values(metric)))
+            cells.append(bold(text) if average == best else second(text) if average == next_best else text)
     for cells, row in zip(body, one.rows, strict=True):
-        epoch = [run["seconds"]["train_epoch"] for run in row.runs if run["seconds"]["train_epoch"] is not None]
-        peak = [run["memory"]["peak_mb"] for run in row.runs if run["memory"]["peak_mb"] is not None]
+        epoch, peak = seconds_an_epoch(row), peak_mb(row)
         cells += [f"{np.median(epoch):.1f}" if epoch else "-", f"{np.median(peak):.0f}" if peak else "-"]
         cells += [str(len(row.runs)), str(row.n_trials)]
-    return ["method", *columns, "s/epoch", "peak MB", "seeds", "trials"], body
+    return ["method", *metrics, "s/epoch", "peak MB", "seeds", "trials"], body
 
 
 def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
-    columns = {heading: f"{name}@{one.cut}" for heading, name in _SHOWN_TESTS.items()}
-    columns = {heading: key for heading, key in columns.items() if any(key in row.tests for row in one.rows)}
+    metrics = {heading: f"{name}@{one.cut}" for heading, name in _SHOWN_TESTS.items()}
+    metrics = {heading: key for heading, key in metrics.items() if any(key in row.tests for row in one.rows)}
     heading = ["method"]
-    for name in columns:
+    for name in metrics:
         heading += [name, "p users", "p seeds", "effect"]
     body = []
     for row in one.rows:
         if not row.tests:
             continue
         cells = [row.method]
-        for key in columns.values():
+        for key in metrics.values():
             test = row.tests.get(key)
             if test is None:
                 cells += ["-"] * 4
                 continue
-            cells += [f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]", _p(test.p_users), _p(test.p_seeds)]
+            cells += [
+                f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]",
+                shown_p(test.p_users),
+                shown_p(test.p_seeds),
+            ]
             cells.append("-" if math.isnan(test.effect) else f"{test.effect:+.2f}")
         body.append(cells)
     return heading, body
@@ -163,44 +167,6 @@ _HOW_TESTED = (
     "number of comparisons (Holm). Effect: mean difference / its standard deviation over users. HR is tested too, see "
     "table.csv. A test over users speaks of these trained models, one over seeds of the method."
 )
-
-
-def _notes(one: DatasetResults) -> list[str]:
-    lines = caption([run for row in one.rows for run in row.runs])
-    lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
-    return lines
-
-
-def _best_two(means: Sequence[float], *, larger: bool) -> tuple[float, float]:
-    ordered = sorted({mean for mean in means if not math.isnan(mean)}, reverse=larger)
-    best, second, *_ = *ordered, math.nan, math.nan
-    return best, second
-
-
-def _larger_is_better(metric: str) -> bool:
-    known = metrics_dict.get(metric.partition("@")[0])
-    return not getattr(known, "smaller", False)
-
-
-def _with_spread(values: np.ndarray) -> str:
-    mean, std = _mean(values), _std(values)
-    if math.isnan(mean):
-        return "-"
-    return f"{mean:.4f}" if math.isnan(std) else f"{mean:.4f} ± {std:.4f}"
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _std(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
-
-
-def _p(value: float) -> str:
-    return "-" if math.isnan(value) else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def _pipes(heading: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Ranks and top-k lists from one walk over the catalogue, some items at a time."""
+"""Ranks, top-k lists and the probability of a group of items from one walk over the catalogue, some items at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recbole_lpo.core.group_probability import GroupProbability
 from recbole_lpo.core.top_k import merge_top_k, top_k
 
 # Scores that a walk has at a time by default: 16 MB of float32.
@@ -28,16 +29,23 @@ class Ranking:
           `torch.topk`.
     ties  (B,) int64 other items that score the same as the target
     top   (B, k) int64 columns of the highest scores, best first; of equal scores the lower column comes first
+    group_prob  (B,) float64 softmax probability of all items of the group together, where one was given
     """
 
     rank: Tensor
     ties: Tensor
     top: Tensor
+    group_prob: Tensor | None = None
 
 
 @torch.no_grad()
 def rank_scores(
-    scores: Tensor, target: Tensor, *, biases: Sequence[Tensor | None] = (None,), k: int = 0
+    scores: Tensor,
+    target: Tensor,
+    *,
+    biases: Sequence[Tensor | None] = (None,),
+    k: int = 0,
+    group: Tensor | None = None,
 ) -> list[Ranking]:
     """Rank the target of each row among scores that are all there.
 
@@ -45,10 +53,11 @@ def rank_scores(
     target   (B,) column numbers
     biases   (N,) each, added to the scores of every row; None: nothing
     k        length of the lists, 0 to N
+    group    (N,) bool: items whose softmax probability is summed, under the first bias alone
     returns  a Ranking for each bias
     Raises ValueError for scores that are NaN.
     """
-    return _walk([(0, scores)], scores.gather(1, target[:, None]), target, biases, k)[0]
+    return _walk([(0, scores)], scores.gather(1, target[:, None]), target, biases, k, group)[0]
 
 
 @torch.no_grad()
@@ -61,6 +70,7 @@ def rank_products(
     excluded: tuple[Tensor, Tensor] | None = None,
     biases: Sequence[Tensor | None] = (None,),
     k: int = 0,
+    group: Tensor | None = None,
 ) -> list[Ranking]:
     """Rank the target of each row among scores hidden . item, of which (B, chunk) are there at a time.
 
@@ -73,7 +83,7 @@ def rank_products(
     target      (B,) column numbers
     chunk       items at a time, at least 1; None: as many as give 16 MB of scores in float32
     excluded    (rows, columns), two (cells,) int64: items that score -inf in that row; None: there are none
-    biases, k, what is returned and what is raised: as in `rank_scores`
+    biases, k, group, what is returned and what is raised: as in `rank_scores`
     """
     chunk = chunk or max(1, _CHUNK_CELLS // max(1, len(hidden)))
     rows, columns = excluded or (target.new_empty(0), target.new_empty(0))
@@ -88,10 +98,10 @@ def rank_products(
             yield start, scores
 
     own = _own_scores(hidden, item_table, target)
-    found, met = _walk(blocks(), own, target, biases, k)
+    found, met = _walk(blocks(), own, target, biases, k, group)
     if not torch.equal(met, own):
         # The smaller products rounded otherwise than the chunks did: count again, from the scores of the chunks.
-        found, _ = _walk(blocks(), met, target, biases, k)
+        found, _ = _walk(blocks(), met, target, biases, k, group)
     return found
 
 
@@ -111,10 +121,16 @@ def _parts(n: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _walk(
-    blocks: Iterable[tuple[int, Tensor]], own: Tensor, target: Tensor, biases: Sequence[Tensor | None], k: int
+    blocks: Iterable[tuple[int, Tensor]],
+    own: Tensor,
+    target: Tensor,
+    biases: Sequence[Tensor | None],
+    k: int,
+    group: Tensor | None,
 ) -> tuple[list[Ranking], Tensor]:
     """The rankings, and the targets' scores as the blocks have them, (B, 1)."""
-    standings = [_Standing(own, target, bias, k) for bias in biases]
+    groups = [group] + [None] * (len(biases) - 1)
+    standings = [_Standing(own, target, *each, k) for each in zip(biases, groups, strict=True)]
     met, broken = own.clone(), torch.zeros(len(own), dtype=torch.bool, device=own.device)
     for start, scores in blocks:
         # A maximum over a row with NaN is NaN.
@@ -129,14 +145,15 @@ def _walk(
 
 
 class _Standing:
-    """Counts and lists under one bias, as far as the walk has come."""
+    """Counts, lists and the probability of a group under one bias, as far as the walk has come."""
 
-    def __init__(self, own: Tensor, target: Tensor, bias: Tensor | None, k: int) -> None:
+    def __init__(self, own: Tensor, target: Tensor, bias: Tensor | None, group: Tensor | None, k: int) -> None:
         self._own = own if bias is None else own + bias[target][:, None]
         self._bias, self._k = bias, k
         self._above = torch.zeros(len(own), dtype=torch.int64, device=own.device)
         self._level = torch.zeros_like(self._above)
         self._best = own.new_empty(len(own), 0), self._above.new_empty(len(own), 0)
+        self._group = None if group is None else GroupProbability(group, len(own), own.device)
 
     def add(self, start: int, scores: Tensor) -> None:
         """Take in the next scores of every row, (B, C), of which `start` is the first column."""
@@ -148,6 +165,8 @@ class _Standing:
             ones = torch.empty(part.shape, dtype=torch.float32, device=part.device)
             self._above += torch.gt(part, self._own, out=ones).sum(dim=1).long()
             self._level += torch.eq(part, self._own, out=ones).sum(dim=1).long()
+            if self._group:
+                self._group.add(start + first, part)
         if self._k:
             self._extend_lists(start, scores)
 
@@ -166,4 +185,5 @@ class _Standing:
 
     def ranking(self) -> Ranking:
         ties = self._level - 1
-        return Ranking(rank=1 + self._above + (ties + 1) // 2, ties=ties, top=self._best[1])
+        group_prob = self._group.result() if self._group else None
+        return Ranking(rank=1 + self._above + (ties + 1) // 2, ties=ties, top=self._best[1], group_prob=group_prob)

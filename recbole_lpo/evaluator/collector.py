@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from recbole_lpo.core.catalogue_walk import Ranking, rank_products, rank_scores
 from recbole_lpo.core.logit_adjustment import adjust, adjustment, log_prior
 from recbole_lpo.core.popularity import HeadTailSplit
+from recbole_lpo.core.popularity_deciles import popularity_deciles
 from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
@@ -57,11 +59,13 @@ class TailCollector(Collector):
         super().__init__(config)
         self.split: HeadTailSplit | None = None
         self.seen: Tensor | None = None
+        self.decile: Tensor | None = None
         self.log_prior: Tensor | None = None
         self.strengths: tuple[float, ...] = (0.0,)
         self.structs: list[DataStruct] = []
         self.evaluations: list[Evaluation | None] = []
         self._rows: list[DataStruct] = []
+        self._tail_prob = False
         self._every_row_ranked = True
         self._needs_lists, self._needs_hits = self.register.need("rec.items"), self.register.need("rec.topk")
         self._needs_rank = self.register.need("rec.rank")
@@ -85,10 +89,16 @@ class TailCollector(Collector):
         self.split = split
         counts = torch.tensor(split.counts)
         self.seen, self.log_prior = counts > 0, log_prior(counts, pad_id=split.pad_id)
+        most_popular_first = np.concatenate([split.head_ids, split.tail_ids])
+        self.decile = torch.from_numpy(popularity_deciles(most_popular_first, len(counts)))
         self.data_struct.set("data.is_head", torch.tensor(split.is_head))
 
-    def start(self, strengths: tuple[float, ...]) -> None:
-        """Begin an evaluation; drops the rows of one that did not end."""
+    def start(self, strengths: tuple[float, ...], *, tail_prob: bool = False) -> None:
+        """Begin an evaluation; drops the rows of one that did not end.
+
+        tail_prob: sum the softmax probability of the tail for each user too, under the first strength.
+        """
+        self._tail_prob = tail_prob
         self.strengths, self.structs, self.evaluations = strengths, [], []
         self._every_row_ranked = True
         self._rows = [DataStruct() for _ in strengths]
@@ -128,6 +138,8 @@ class TailCollector(Collector):
             rows.update_tensor("rec.rank", rank)
             rows.update_tensor("rec.ties", found.ties.cpu())
             rows.update_tensor("rec.collapsed", 2 * found.ties.cpu() > n_others)
+            if found.group_prob is not None:
+                rows.update_tensor("rec.tail_prob", found.group_prob.cpu())
             if self._needs_lists:
                 rows.update_tensor("rec.items", found.top.cpu())
             if self._needs_hits:
@@ -143,8 +155,9 @@ class TailCollector(Collector):
         adjustments = [adjustment(self.log_prior, strength) if strength else None for strength in self.strengths]
         biases = [None if bias is None else bias.to(device) for bias in adjustments]
         target = positive_i.to(device)
+        tail = ~self.data_struct.get("data.is_head") if self._tail_prob else None
         if whole:
-            return rank_scores(scores, target, biases=biases, k=length)
+            return rank_scores(scores, target, biases=biases, k=length, group=tail)
         return rank_products(
             scores.hidden,
             scores.item_table,
@@ -153,6 +166,7 @@ class TailCollector(Collector):
             excluded=scores.excluded,
             biases=biases,
             k=length,
+            group=tail,
         )
 
     def _collect_as_recbole(self, scores: Tensor, interaction, positive_u, positive_i, *, lists: bool) -> None:
@@ -197,8 +211,10 @@ class TailCollector(Collector):
             rank=found["rec.rank"],
             is_head=found["data.is_head"],
             seen=self.seen,
+            decile=self.decile,
             n_ties=int((found["rec.ties"] > 0).sum()),
             n_collapsed=int(found["rec.collapsed"].sum()),
+            tail_prob=found.get("rec.tail_prob"),
         )
 
     @staticmethod

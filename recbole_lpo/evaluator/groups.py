@@ -19,8 +19,10 @@ class Evaluation:
     rank    (U,) int64 its rank, from 1
     is_head (N,) bool, over item numbers
     seen    (N,) bool: the item has training interactions
+    decile  (N,) int64, over item numbers: tenth of the catalogue by popularity, 1 the most popular
     n_ties  users whose target shares its score with another item
     n_collapsed  users whose target shares its score with more than half of the items that it is ranked among
+    tail_prob  (U,) float64: softmax probability of all tail items together; None where it was not asked for
     """
 
     user: Tensor
@@ -28,8 +30,10 @@ class Evaluation:
     rank: Tensor
     is_head: Tensor
     seen: Tensor
+    decile: Tensor
     n_ties: int
     n_collapsed: int
+    tail_prob: Tensor | None = None
 
     @property
     def in_head(self) -> Tensor:

@@ -84,15 +84,22 @@ class TailEvaluation:
         return result and self._rounded(result)
 
     def evaluate_adjusted(
-        self, eval_data, strengths: Sequence[float], *, load_best_model: bool = True, show_progress: bool = False
+        self,
+        eval_data,
+        strengths: Sequence[float],
+        *,
+        load_best_model: bool = True,
+        show_progress: bool = False,
+        tail_prob: bool = False,
     ) -> list[Measured]:
         """Measure under several strengths (>= 0) of the post-hoc logit adjustment, from the same scores.
 
-        An evaluation for each strength, in their order; none for data without rows.
+        An evaluation for each strength, in their order; none for data without rows. tail_prob: the first of them says
+        what probability each user's softmax gives the tail.
         """
         if not strengths or not eval_data:
             return []
-        results = self._results(eval_data, tuple(strengths), load_best_model, None, show_progress)
+        results = self._results(eval_data, tuple(strengths), load_best_model, None, show_progress, tail_prob)
         return [
             Measured(strength, self._rounded(result), evaluation)
             for strength, result, evaluation in zip(strengths, results, self.eval_collector.evaluations, strict=True)
@@ -113,7 +120,9 @@ class TailEvaluation:
         strengths = (self.run_settings.eval_logit_adjust,)
         return self._results(eval_data, strengths, load_best_model, model_file, show_progress)[0]
 
-    def _results(self, eval_data, strengths, load_best_model, model_file, show_progress) -> list:
+    def _results(
+        self, eval_data, strengths, load_best_model, model_file, show_progress, tail_prob: bool = False
+    ) -> list:
         """The unrounded metrics under each strength; None for data without rows."""
         if load_best_model and model_file is None and self.run_dir is not None:
             load_checkpoint(self.best_file, self.model)
@@ -121,7 +130,7 @@ class TailEvaluation:
         if self.run_settings.eval_mask_history:
             before_test = eval_data._dataset is not self._valid_dataset
             self._history = self._before_test if before_test else self._before_valid
-        self.eval_collector.start(strengths)
+        self.eval_collector.start(strengths, tail_prob=tail_prob)
         try:
             # Sampled candidates must not move what training draws afterwards.
             with undisturbed_streams(eval_data):

@@ -83,10 +83,21 @@ def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(comma
     difference = float(means["rivals & weights", "ndcg@5"]["difference"])
     assert difference == pytest.approx(float(ours["ndcg@5"]) - float(theirs["ndcg@5"]))
 
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "rivals &amp; weights" in page
+    assert "Best on the tail" in page
+    assert "Runs that failed: 1" in page
+    assert page.count("Missing: ") == 1
+    assert "Missing: fewer than two values of learning_rate have finished runs." in page
+    assert not (tmp_path / "out" / "figures").exists()
+
     # A damaged run is no finished run, and is run again; nothing else is.
     damaged = next(iter(after))
     (damaged / "metrics.json").write_text("{")
-    main(command)
+    (tmp_path / "out" / "report.html").unlink()
+    main([*command, "--figures"])
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert (tmp_path / "out" / "figures" / "toy-trade-off.png").is_file()
     again = finished(tmp_path)
     assert is_finished(damaged)
     assert {path for path in after if again[path] != after[path]} == {damaged}
@@ -116,5 +127,5 @@ def test_a_folder_with_something_else_in_it_is_refused(command, tmp_path, capsys
 def test_help_names_every_option(capsys):
     assert main(["compare", "--help"]) == 0
     said = capsys.readouterr().out
-    for option in ("--models", "--datasets", "--seeds", "--study", "--baseline", "--output", "--jobs"):
+    for option in ("--models", "--datasets", "--seeds", "--study", "--baseline", "--output", "--jobs", "--figures"):
         assert option in said

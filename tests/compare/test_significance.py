@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_lpo.compare.significance import holm, paired_differences, paired_over_seeds
+from recbole_lpo.compare.significance import heights_above_curve, holm, paired_differences, paired_over_seeds
 
 fast = settings(max_examples=40, deadline=None)
 
@@ -113,3 +113,49 @@ def test_the_test_over_seeds_is_the_paired_t_test():
     assert paired_over_seeds(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert np.isnan(paired_over_seeds(a[:1], b[:1]))
     assert paired_over_seeds(a, a) == 1
+
+
+def on_a_curve(users, seed, share=0.5, lift=0.0):
+    """(method, curve, in tail): the method takes one end of the curve or the other by a coin, so it is on the line."""
+    random = np.random.default_rng(seed)
+    in_tail = random.random(users) < 0.6
+    shift = np.where(in_tail, 0.1, -0.3)
+    weak = random.random(users) * 0.5 + 0.2
+    strong = weak + shift + random.normal(0, 0.05, users)
+    method = np.where(random.random(users) < share, strong, weak) + random.normal(0, 0.1, users) + lift * in_tail
+    return method, np.stack([weak, strong], axis=1), in_tail
+
+
+def test_a_method_on_the_curve_is_called_off_it_one_time_in_twenty():
+    outside = 0
+    for seed in range(300):
+        method, curve, in_tail = on_a_curve(200, seed)
+        height = heights_above_curve(method[:, None], curve, in_tail, bootstrap_rounds=300)[0]
+        outside += not height.low <= 0 <= height.high
+    assert outside / 300 == pytest.approx(0.05, abs=0.035)
+
+
+def test_the_height_is_the_tail_value_less_that_of_the_curve_at_the_same_overall_value():
+    method, curve, in_tail = on_a_curve(4_000, seed=1, lift=0.05)
+    height = heights_above_curve(method[:, None], curve, in_tail, bootstrap_rounds=300)[0]
+    # What lifts the tail by 0.05 lifts the overall value too, to where the curve has less on the tail.
+    weak, strong = curve.mean(axis=0)
+    share = (weak - method.mean()) / (weak - strong)
+    on_curve = curve[in_tail].mean(axis=0) @ [1 - share, share]
+    assert height.mean == pytest.approx(method[in_tail].mean() - on_curve)
+    assert height.low < height.mean < height.high
+    assert height.low > 0
+
+
+def test_with_more_methods_each_interval_is_wider():
+    method, curve, in_tail = on_a_curve(300, seed=2)
+    alone = heights_above_curve(method[:, None], curve, in_tail)[0]
+    first, *_ = heights_above_curve(np.repeat(method[:, None], 5, axis=1), curve, in_tail)
+    assert first.mean == pytest.approx(alone.mean)
+    assert first.low < alone.low
+    assert first.high > alone.high
+
+
+def test_without_users_in_the_tail_there_is_no_height():
+    with pytest.raises(ValueError, match="no users with a tail target"):
+        heights_above_curve(np.ones((3, 1)), np.ones((3, 2)), np.zeros(3, dtype=bool))

@@ -111,3 +111,29 @@ def test_scores_that_are_not_numbers_are_refused_with_their_rows(chunk):
 def test_a_batch_without_rows_has_no_ranks():
     found = rank_products(normal(0, 3), normal(9, 3), torch.empty(0, dtype=torch.int64), k=2)[0]
     assert as_rows(found) == []
+
+
+@fast
+@given(catalogues(), st.one_of(st.none(), st.integers(1, 60)), st.sampled_from([1, 2**20]))
+def test_the_probability_of_a_group_is_that_of_the_softmax_in_any_chunk(made, chunk, cells):
+    hidden, item_table, target, excluded, biases, k = made
+    # Far apart, so that a term that is not set against the highest score overflows.
+    hidden = hidden * 40
+    group = torch.arange(len(item_table)) % 3 == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue_walk, "_COUNT_CELLS", cells)
+        found = rank_products(
+            hidden, item_table, target, chunk=chunk, excluded=excluded, biases=biases, k=k, group=group
+        )
+    scores = (hidden @ item_table.T).double()
+    scores[excluded] = -torch.inf
+    expected = torch.softmax(scores, dim=1)[:, group].sum(dim=1)
+    torch.testing.assert_close(found[0].group_prob, expected, rtol=1e-5, atol=1e-9)
+    assert [one.group_prob for one in found[1:]] == [None] * (len(biases) - 1)
+
+
+def test_the_probability_of_a_group_is_of_the_scores_under_the_first_bias():
+    scores, bias = normal(4, 30), normal(30, seed=2)
+    group = torch.arange(30) < 10
+    found = rank_scores(scores, torch.arange(4), biases=[bias, None], group=group)[0].group_prob
+    torch.testing.assert_close(found, torch.softmax((scores + bias).double(), dim=1)[:, :10].sum(dim=1))

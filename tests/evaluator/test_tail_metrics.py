@@ -107,6 +107,25 @@ def test_the_rows_of_each_user_give_the_figures(trained):
     assert {row["target"] for row in rows if row["group"] == "unseen"} == {f"i{90 + user}" for user in range(6)}
 
 
+def test_the_rows_of_each_user_tell_the_tail_s_probability_the_decile_and_the_ranks_along_the_curve(trained):
+    metrics, loaded = trained
+    with gzip.open(Path(metrics["run_dir"]) / "per_user.csv.gz", "rt") as file:
+        rows = {row["user"]: row for row in csv.DictReader(file)}
+    users, items = (loaded.dataset.field2id_token[field] for field in ("user_id", "item_id"))
+    split, expected = loaded.split, {}
+    with torch.no_grad():
+        for interaction, *_ in loaded.test_data:
+            probability = loaded.model.full_sort_predict(interaction).double()[:, 1:].softmax(dim=1)
+            tail = probability[:, ~torch.tensor(split.is_head)[1:]].sum(dim=1)
+            expected |= dict(zip(users[interaction["user_id"].numpy()], tail.tolist(), strict=True))
+    assert {user: float(row["tail_prob"]) for user, row in rows.items()} == pytest.approx(expected, rel=1e-4)
+    place = {items[item]: place for place, item in enumerate([*split.head_ids, *split.tail_ids])}
+    assert all(int(row["decile"]) == 1 + place[row["target"]] * 10 // len(place) for row in rows.values())
+    for point in metrics["adjusted"]:
+        ranks = [int(row[f"rank t={point['strength']:g}"]) for row in rows.values()]
+        assert point["test"]["hit@5"] == pytest.approx(np.mean([rank <= 5 for rank in ranks]))
+
+
 def test_the_file_of_a_run_has_every_digit(trained):
     metrics = trained[0]
     assert json.loads((Path(metrics["run_dir"]) / "metrics.json").read_text())["test"] == metrics["test"]
