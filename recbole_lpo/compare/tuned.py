@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.tune.plan import read_told
 from recbole_lpo.tune.report import BEST, PLAN
 
 # A comparison sets them for each run.
@@ -38,9 +39,9 @@ def read_tuned(folders: Sequence[str]) -> dict[tuple[str, str], Tuned]:
     """(model, dataset) -> the settings of the search in a folder. Raises InputError where there are none."""
     tuned: dict[tuple[str, str], Tuned] = {}
     for folder in map(Path, folders):
-        if not (folder / PLAN).is_file():
+        plan = read_told(folder / PLAN)
+        if plan is None:
             raise InputError(f"tuned = {folder}: is no folder of a search (no {PLAN}).")
-        plan = read_yaml(folder / PLAN)
         if not (folder / BEST).is_file():
             raise InputError(
                 f"tuned = {folder}: has no {BEST}. Finish the search first; of one for several objectives choose a "

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from recbole_lpo.config import Config
@@ -24,7 +25,7 @@ _NOT_SEARCHED = {
 }  # fmt: skip
 _NOT_SEARCHED_PREFIXES = ("tail_split_", "user_inter_", "item_inter_")
 # Where a machine has things, which may differ from one to the next.
-_PLACES = {"data_path", "gpu_id", "use_gpu", "device", "worker", "checkpoint_dir", "show_progress", "state"}
+PLACES = {"data_path", "gpu_id", "use_gpu", "device", "worker", "checkpoint_dir", "show_progress", "state"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Plan:
     def name(self) -> str:
         """The name of the study: the same for the same search on any machine, another for another search."""
         told = self.told()
-        told["settings"] = {key: value for key, value in self.settings.items() if key not in _PLACES}
+        told["settings"] = {key: value for key, value in self.settings.items() if key not in PLACES}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:10]
         return f"{self.dataset}-{self.model}-{digest}"
 
@@ -73,6 +74,14 @@ def plan_of(told: Mapping[str, Any]) -> Plan:
     space = {name: _dimension(one) for name, one in told["space"].items()}
     lists = {"objectives": tuple(told["objectives"]), "seeds": tuple(told["seeds"])}
     return Plan(**{**told, **lists, "space": space})
+
+
+def read_told(path: Path) -> dict[str, Any] | None:
+    """What `Plan.told` gave and a file holds; None where there is no such file. Raises InputError for a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}). Take another folder, or put the file back.") from None
 
 
 def _dimension(told: Mapping[str, Any]) -> Dimension:

@@ -38,7 +38,8 @@ def search_on_ray(
     cpus_per_trial: float,
     gpus_per_trial: float,
 ) -> str:
-    """Run `total` trials, or go on with them; returns the text of tune.md.
+    """Run `total` trials, or go on with those of an earlier command, of which there are as many as that one asked for;
+    returns the text of tune.md.
 
     address: of a running cluster, or None to start one of this machine alone. output must be a folder that every node
     sees. jobs: trials at once, 1 for as many as the cluster has room for. Raises InputError where Ray is missing or

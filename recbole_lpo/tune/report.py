@@ -19,7 +19,7 @@ from recbole_lpo.tune.trial_run import settings_of
 from recbole_lpo.valid_metric import parse_valid_metric
 from recbole_lpo.whole_files import write_whole
 
-BEST, FRONT, PLAN = "best.yaml", "front", "tune.yaml"
+BEST, FRONT, PLAN = "best.yaml", "front", "tune.json"
 _STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
 # With fewer finished trials the importance of a setting is noise.
 _ENOUGH_FOR_IMPORTANCE = 10

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recbole_lpo.errors import InputError
+from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.tune.plan import Plan
 
 STUDY_FILE = "study.db"
@@ -63,6 +65,21 @@ def open_study(storage: str, plan: Plan):
             "as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME with its driver installed, journal:FILE, or "
             "journal-redis://HOST:PORT."
         ) from None
+
+
+@contextmanager
+def kept_in(storage: str) -> Iterator[None]:
+    """Inside, a storage or a disk that fails raises RunError: what the study has stays there."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (import_optuna().exceptions.OptunaError, SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"the search cannot be written on ({type(error).__name__}: {reason}). What is in "
+            f"{without_password(storage)} stays: start the same command again to go on."
+        ) from error
 
 
 def without_password(storage: str) -> str:

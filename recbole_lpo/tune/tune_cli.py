@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from recbole_lpo.compare.study import seeds_of
@@ -17,11 +17,11 @@ from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import model_names, unknown_model
 from recbole_lpo.tune.execute import Search
 from recbole_lpo.tune.outcome import winners
-from recbole_lpo.tune.plan import PRUNERS, Plan, check_plan, watched
+from recbole_lpo.tune.plan import PLACES, PRUNERS, Plan, check_plan, read_told, watched
 from recbole_lpo.tune.ray_engine import search_on_ray
 from recbole_lpo.tune.recbole_space import space_of_file
 from recbole_lpo.tune.report import PLAN, write_report
-from recbole_lpo.tune.storage import default_storage, import_optuna, open_study
+from recbole_lpo.tune.storage import default_storage, import_optuna, kept_in, open_study
 from recbole_lpo.whole_files import write_whole
 
 HELP = """usage: recbole-lpo tune --model=LPOSASRec --dataset=ml-100k --space=space.yaml --trials=50 [--key=value ...]
@@ -54,6 +54,7 @@ options
   --output=DIR          default: tune/<dataset>-<model>
   --engine=ray          run on Ray instead: --address=HOST:PORT (default: start it here), --cpus_per_trial=1,
                         --gpus_per_trial=0; --jobs is then how many trials run at once at most
+                        (1: as many as there is room for)
   --config_files="A B"  yaml files of settings for all trials
   --key=value           any setting of `recbole-lpo run`, for all trials
 """
@@ -94,10 +95,11 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
     search = Search(
         study, plan, storage, output, total=trials, jobs=jobs, timeout=timeout, plugins=plugins, report=_say
     )  # fmt: skip
-    search.run()
-    with FileLock(output / ".lock"):
-        found = winners(study, plan)
-        text = write_report(study, plan, found, output)
+    with kept_in(storage):
+        search.run()
+        with FileLock(output / ".lock"):
+            found = winners(study, plan)
+            text = write_report(study, plan, found, output)
     sys.stdout.write(
         f"{text}\n{output}: tune.md, trials.csv, {'best.yaml' if len(plan.objectives) == 1 else 'front/'}\n"
     )
@@ -155,13 +157,13 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
 
 def _take(output: Path, plan: Plan) -> None:
     """Make the folder ours, or see that it is: it may hold nothing, or this very search."""
-    told = plan.told()
+    told = json.loads(json.dumps(plan.told()))
     try:
-        if (output / PLAN).is_file():
-            earlier = read_yaml(output / PLAN)
-            changed = [key for key in told if _as_read(told[key]) != earlier.get(key) and key != "settings"]
-            here, there = _as_read(told["settings"]), earlier.get("settings") or {}
-            changed += [key for key in {**here, **there} if here.get(key) != there.get(key)]
+        earlier = read_told(output / PLAN)
+        if earlier is not None:
+            changed = [key for key in told if told[key] != earlier.get(key) and key != "settings"]
+            here, there = told["settings"], earlier.get("settings", {})
+            changed += [key for key in {**here, **there} if key not in PLACES and here.get(key) != there.get(key)]
             if changed:
                 raise InputError(
                     f"output = {output}: belongs to another search, which differs in {', '.join(changed)}. Name "
@@ -170,16 +172,9 @@ def _take(output: Path, plan: Plan) -> None:
         elif output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise InputError(f"output = {output}: holds something that is no search. Name another folder.")
         output.mkdir(parents=True, exist_ok=True)
-        write_whole(output / PLAN, yaml.safe_dump(_as_read(told), sort_keys=False, allow_unicode=True).encode())
+        write_whole(output / PLAN, (json.dumps(told, indent=2) + "\n").encode())
     except OSError as error:
         raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None
-
-
-def _as_read(value: Any) -> Any:
-    """A value as it comes back from yaml, which knows lists only."""
-    if isinstance(value, dict):
-        return {key: _as_read(one) for key, one in value.items()}
-    return [_as_read(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _number(name: str, value: Any, *, low: float, whole: bool = False) -> float:

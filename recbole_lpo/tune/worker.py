@@ -93,10 +93,12 @@ def _reporter(trial, plan: Plan):
     if len(plan.objectives) > 1 or plan.pruner == "none":
         return None
 
+    epochs = int(plan.settings["epochs"])
+
     def report(epoch: int, score: float) -> None:
-        # A pruner counts what a trial has had from 1.
+        # A pruner counts what a trial has had from 1. After the last epoch there is nothing left to save.
         trial.report(float(score), epoch + 1)
-        if trial.should_prune():
+        if epoch + 1 < epochs and trial.should_prune():
             raise import_optuna().TrialPruned
 
     return report

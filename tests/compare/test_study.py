@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from recbole_lpo.compare.study import Run, study_of
@@ -82,3 +84,45 @@ def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
 def test_what_a_study_file_says_wrong_is_named(tmp_path, text, said):
     with pytest.raises(InputError, match=said.replace("(", r"\(")):
         study_of(file=written(tmp_path, text))
+
+
+def searched(
+    folder, model="LPOSASRec", dataset="toy", best="{learning_rate: 0.003, epochs: 9, pref_tau: 0.5, seed: 1}"
+):
+    folder.mkdir(parents=True)
+    plan = {"model": model, "dataset": dataset, "space": {"learning_rate": {}}}
+    (folder / "tune.json").write_text(json.dumps(plan))
+    (folder / "trials.csv").write_text("trial,state\n0,finished\n1,pruned\n2,failed\n")
+    if best:
+        (folder / "best.yaml").write_text(best)
+    return str(folder)
+
+
+def test_a_row_takes_what_a_search_found_for_its_model_and_dataset_and_tells_the_trials(tmp_path):
+    study = study_of(
+        models=["SASRec", "LPOSASRec"],
+        datasets=["toy", "other"],
+        settings={"epochs": 3, "learning_rate": 0.1},
+        tuned=[searched(tmp_path / "search")],
+    )
+    settings = {(run.method, run.dataset): run.settings for run in study.runs()}
+    tuned = settings["LPOSASRec", "toy"]
+    # What was searched stands above the comparison's own settings, what was held fixed does not.
+    assert (tuned["learning_rate"], tuned["epochs"], tuned["pref_tau"], tuned["seed"]) == (0.003, 3, 0.5, 2020)
+    plain = {"epochs": 3, "learning_rate": 0.1, "seed": 2020}
+    assert settings["SASRec", "toy"] == {**plain, "model": "SASRec", "dataset": "toy"}
+    assert settings["LPOSASRec", "other"] == {**plain, "model": "LPOSASRec", "dataset": "other"}
+    rows = [("LPOSASRec", "toy"), ("LPOSASRec", "other"), ("SASRec", "toy")]
+    assert [study.n_trials(*row) for row in rows] == [3, 0, 0]
+
+
+def test_a_folder_that_gives_no_settings_for_a_row_is_refused(tmp_path):
+    names = {"models": ["LPOSASRec"], "datasets": ["toy"]}
+    with pytest.raises(InputError, match=r"is no folder of a search"):
+        study_of(**names, tuned=[str(tmp_path)])
+    with pytest.raises(InputError, match=r"has no best\.yaml"):
+        study_of(**names, tuned=[searched(tmp_path / "front", best=None)])
+    with pytest.raises(InputError, match=r"no row is SASRec on toy"):
+        study_of(**names, tuned=[searched(tmp_path / "other", model="SASRec")])
+    with pytest.raises(InputError, match=r"is a second search for LPOSASRec on toy"):
+        study_of(**names, tuned=[searched(tmp_path / "one"), searched(tmp_path / "two")])

@@ -62,7 +62,7 @@ def test_the_rule_of_ray_that_pauses_trials_is_refused(command, capsys):
 
 
 def test_a_search_on_ray_leaves_what_any_search_leaves(command, tmp_path, capsys):
-    pytest.importorskip("ray", reason="Ray is an extra")
+    pytest.importorskip("ray", minversion="2.43", reason="Ray is an extra")
     assert main(command) == 0
     assert "2 trials: " in capsys.readouterr().out
     assert (tmp_path / "out" / "best.yaml").is_file()

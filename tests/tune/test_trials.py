@@ -272,6 +272,17 @@ def test_several_objectives_give_a_file_for_each_trial_of_the_front(plan_for, st
     assert not (tmp_path / "best.yaml").exists()
 
 
+def test_the_importance_of_settings_is_told_once_there_are_trials_enough(plan_for, storage, tmp_path, quick_trials):
+    plan = plan_for(space={"learning_rate": Range(1e-3, 1.0), "n_layers": Range(1, 3, whole=True, step=1)})
+    work(plan, storage, tmp_path, total=12, until=None)
+    study = open_study(storage, plan)
+    text = write_report(study, plan, [], tmp_path)
+    shares = dict(
+        line.strip("| ").split(" | ") for line in text.partition("Importance")[2].splitlines() if "0." in line
+    )
+    assert float(shares["learning_rate"]) > 0.5
+
+
 def test_a_storage_of_journal_files_works_as_well(plan_for, tmp_path, quick_trials):
     plan, storage = plan_for(), f"journal:{tmp_path / 'study.log'}"
     work(plan, storage, tmp_path, total=3, until=None)
