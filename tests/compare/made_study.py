@@ -64,7 +64,7 @@ def _make_run(run, folder, *, history: bool, older: bool, tail: bool) -> None:
     probability = torch.tensor(np.clip(own.normal(tail_prob, 0.08, N_USERS), 0, 1))
     seen = torch.ones(N_ITEMS + 1, dtype=torch.bool)
     evaluation = Evaluation(
-        torch.arange(1, N_USERS + 1), torch.tensor(target), ranks(0.0), is_head, seen, decile, 0, probability
+        torch.arange(1, N_USERS + 1), torch.tensor(target), ranks(0.0), is_head, seen, decile, 0, 0, probability
     )
     curve = {strength: ranks(strength) for strength in STRENGTHS}
     tokens = np.array([str(number) for number in range(max(N_USERS, N_ITEMS) + 1)])
