@@ -16,9 +16,10 @@ from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES, encoding_class
+from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_settings
-from recbole_lpo.settings import LOSS_KEYS
+from recbole_lpo.settings import LOSS_KEYS, ContentSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 
 _OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model", "eval_logit_adjust_curve"}
@@ -40,6 +41,8 @@ def reference_folder(config: Config, train) -> Path:
     settings["model"] = backbone
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None
+    for used in ContentSettings.from_config(config).files(file.with_suffix(".item")):
+        state = [state, used.stat().st_size, used.stat().st_mtime_ns] if used.is_file() else state
     digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent
@@ -85,6 +88,7 @@ def attach_reference(model, config, dataset) -> None:
     # Its initial weights are thrown away; the model's own random stream must not notice.
     with torch.random.fork_rng(devices=[]):
         policy = policy_class(found, dataset)
+        attach_content(policy, found, dataset)
     items = token_map_hash(dataset.field2id_token[dataset.iid_field])
     load_checkpoint(folder / CHECKPOINTS / BEST, policy, items=items)
     if model.loss_settings.pref_init_from_reference:

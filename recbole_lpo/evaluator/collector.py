@@ -86,6 +86,7 @@ class TailCollector(Collector):
         counts = torch.tensor(split.counts)
         self.seen, self.log_prior = counts > 0, log_prior(counts, pad_id=split.pad_id)
         self.data_struct.set("data.is_head", torch.tensor(split.is_head))
+        self.data_struct.set("data.seen", self.seen)
 
     def start(self, strengths: tuple[float, ...]) -> None:
         """Begin an evaluation; drops the rows of one that did not end."""
