@@ -26,8 +26,10 @@ _NEW_USER = 0
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One line of a list. user: external token, empty for a new user; rank from 1; group: head, tail, or new for an item
-    that was added after training."""
+    """One line of a list.
+
+    user: external token, empty for a new user; rank from 1; group: head, tail, or new (an item added after training)
+    """
 
     user: str
     rank: int
@@ -83,7 +85,7 @@ def recommend(
         added = new_items(loaded.model, Path(new_items_file), known=set(tokens))
         tokens, groups = tokens + added.tokens, groups + ["new"] * len(added.tokens)
         allowed = functional.pad(allowed, (0, len(added.tokens)), value=True)
-        # As of an item without training interactions, which is what they are.
+        # As of the rarest items of the catalogue.
         log_prior = functional.pad(log_prior, (0, len(added.tokens)), value=float(log_prior.amin()))
     found = []
     for start in range(0, len(wanted), _BATCH):

@@ -219,7 +219,8 @@ class ContentSettings(_Validated):
             )
         if self.mode in ("replace", "init") and self.content_zero_init:
             raise InputError(
-                f"content_zero_init = True with content_mode = {self.mode}: all items would start alike. Set it to False."
+                f"content_zero_init = True with content_mode = {self.mode}: all items would start alike. Set it to "
+                "False."
             )
 
 

@@ -33,8 +33,8 @@ class Column:
     """One column of a file of items.
 
     kind    one of KINDS
-    values  cell of each item: a list of texts (token, token_seq), or float32 (W,) (float, float_seq; W the same for all).
-            Items with an empty cell are not in it; of several rows of an item the first one with a value counts
+    values  cell of each item: a list of texts (token, token_seq), or float32 (W,) with the same W for all (float,
+            float_seq). Items with an empty cell are not in it; of several rows of an item the first with a value counts
     """
 
     kind: str
@@ -74,9 +74,8 @@ def _header(path: Path, text: AtomicText) -> dict[str, str]:
         raise InputError(f"{path}: cannot be read: {error}") from None
     split = [cell.partition(":") for cell in cells]
     if not all(separator for _, separator, _ in split):
-        raise InputError(
-            f"{path}: the header {' '.join(cells)[:80]!r} is not name:type, as item_id:token, brand:token."
-        )
+        shown = " ".join(cells)[:80]
+        raise InputError(f"{path}: the header {shown!r} is not name:type, as item_id:token, brand:token.")
     return {name: kind for name, _, kind in split}
 
 

@@ -65,9 +65,8 @@ def _with_tokens(path: Path, vectors: np.ndarray) -> tuple[list[str], np.ndarray
 
 def _rows(path: Path, tokens: list[str], vectors: np.ndarray) -> np.ndarray:
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
-        raise InputError(
-            f"{path}: holds {vectors.dtype} of the shape {vectors.shape}; it must be numbers (items, width)."
-        )
+        shape = f"{vectors.dtype} of the shape {vectors.shape}"
+        raise InputError(f"{path}: holds {shape}; it must be numbers (items, width).")
     if len(vectors) != len(tokens):
         raise InputError(f"{path}: has {len(vectors)} vectors for {len(tokens)} item tokens.")
     return vectors
@@ -98,8 +97,8 @@ def _parquet(path: Path) -> tuple[list[str], np.ndarray]:
     rest = [name for name in table.column_names if name != item]
     if item is None or not rest:
         raise InputError(
-            f"{path}: has the columns {', '.join(table.column_names)}; it must have one of {', '.join(_ITEM_NAMES)} and "
-            "one of lists, or several of numbers."
+            f"{path}: has the columns {', '.join(table.column_names)}; it must have one of {', '.join(_ITEM_NAMES)}, "
+            "and one column of lists or several of numbers."
         )
     tokens = list(map(str, table[item].to_pylist()))
     columns = [table[name].to_pylist() for name in rest]

@@ -22,8 +22,8 @@ class ObjectiveMixin:
 
     Stands before an encoder and a backbone in the bases of a class; a subclass says what the loss of a row is. The
     split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
-    plain Trainer trains the same loss as ours. Without content of items (`content_mode`) no parameter and no buffer is added to the state dict: weights pass
-    freely between `LPOX` and RecBole's `X`.
+    plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict, but for those of
+    the content of items where that is asked for (`content_mode`): weights pass freely between `LPOX` and RecBole's `X`.
     """
 
     objective: str
