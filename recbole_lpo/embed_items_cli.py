@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Write the vectors; returns the exit code."""
     if (args.method is None) == (args.model is None):
-        raise InputError(
-            "embed-items: give either --method=tfidf, or --model=FOLDER with a sentence-transformers model."
-        )
+        raise InputError("embed-items: give one of --method=tfidf and --model=FOLDER.")
     if args.dim < 1:
         raise InputError(f"--dim={args.dim}: must be at least 1.")
     folder = Path(args.data_path) / args.dataset

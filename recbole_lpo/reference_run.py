@@ -34,15 +34,14 @@ def lacks_reference(config: Config) -> bool:
 def reference_folder(config: Config, train) -> Path:
     """The run folder of the reference for a run: the same backbone with cross-entropy, all else equal.
 
-    Runs of the same settings on the same file share it. train(config_dict) trains it where it is not there yet.
+    Runs of the same settings on the same files share it. train(config_dict) trains it where it is not there yet.
     """
     _, backbone = parts_of(config["model"])
     settings = {key: value for key, value in plain_settings(config.given).items() if key not in _OF_THE_POLICY}
     settings["model"] = backbone
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None
-    for used in ContentSettings.from_config(config).files(file.with_suffix(".item")):
-        state = [state, used.stat().st_size, used.stat().st_mtime_ns] if used.is_file() else state
+    files = [file, *ContentSettings.from_config(config).files(file.with_suffix(".item"))]
+    state = [[one.stat().st_size, one.stat().st_mtime_ns] for one in files if one.is_file()]
     digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent

@@ -86,7 +86,8 @@ def _unseen(runs: Sequence[dict[str, Any]]) -> list[str]:
         k = str(run["protocol"].get("valid_metric")).rpartition("@")[2]
         hit, ndcg = (run["test"].get(f"unseen{metric}@{k}") for metric in ("hit", "ndcg"))
         if run["n"] and run["n"]["unseen"] and hit is not None and ndcg is not None:
-            lines.append(f"{run['model']} on items that training never saw: HR@{k} {hit:.4f}, NDCG@{k} {ndcg:.4f}.")
+            name = _name(run, run["protocol"].get("logit_adjust"))
+            lines.append(f"{name} on items that training never saw: HR@{k} {hit:.4f}, NDCG@{k} {ndcg:.4f}.")
     return lines
 
 

@@ -48,10 +48,11 @@ class ContentMap(nn.Module):
         # A stream of its own: the weights of the backbone are those that it has without content.
         stream = torch.Generator().manual_seed(seed)
         spread = 0.0 if zero_init else spread
-        self.attributes = nn.Parameter(spread * torch.randn(content.n_values, width, generator=stream))
         n_columns = content.vectors.shape[1]
-        first = spread / math.sqrt(max(1, n_columns)) * torch.randn(n_columns, width, generator=stream)
-        self.projection = nn.Parameter(first)
+        attributes = spread * torch.randn(content.n_values, width, generator=stream)
+        projection = spread / math.sqrt(max(1, n_columns)) * torch.randn(n_columns, width, generator=stream)
+        self.attributes = nn.Parameter(attributes) if content.n_values else None
+        self.projection = nn.Parameter(projection) if n_columns else None
         if frozen or not n_columns:
             self.register_buffer("vectors", content.vectors, persistent=False)
         else:
@@ -91,9 +92,9 @@ class ContentMap(nn.Module):
 
     def content_of(self, others: ItemContent) -> Tensor:
         """(M, D) the rows of items that are not in the table, made of their content alone."""
-        device = self.projection.device
+        device = self.has_content.device
         bags = Bags(*(getattr(others.bags, part).to(device) for part in _BAG_PARTS))
-        return self._content(bags, bags.transposed(len(self.attributes)), others.vectors.to(device))
+        return self._content(bags, bags.transposed(others.n_values), others.vectors.to(device))
 
     def share(self, content: Tensor) -> Tensor:
         """(N, 1) how much of each item is its content, in [0, 1]; content (N, D)."""
@@ -102,8 +103,10 @@ class ContentMap(nn.Module):
         return share.masked_fill(~self.has_content, 0.0).masked_fill(self.unseen, 1.0)
 
     def _content(self, bags: Bags, transposed: Bags, vectors: Tensor) -> Tensor:
+        if self.attributes is None:
+            return vectors @ self.projection
         found = pooled(self.attributes, bags, transposed)
-        return found + vectors @ self.projection if vectors.shape[1] else found
+        return found if self.projection is None else found + vectors @ self.projection
 
     def _bags(self, name: str) -> Bags:
         return Bags(*(getattr(self, f"{name}_{part}") for part in _BAG_PARTS))

@@ -91,11 +91,9 @@ def test_items_that_share_all_attributes_and_have_no_id_score_alike_on_every_bac
     alike = [n for n, token in enumerate(tokens) if token.startswith("i") and int(token[1:]) % 3 == 1]
     other = next(n for n, token in enumerate(tokens) if token == "i2")
     own = found[:, alike]
-    if backbone == "BERT4Rec":
-        # It has a bias for each item, all zero at first.
-        own = own - own.mean()
-    torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(found[:, alike[0]], found[:, other], rtol=1e-4)
+    torch.testing.assert_close(own, own[:, :1].expand_as(own), rtol=1e-3, atol=1e-12)
+    # The scores of some backbones are tiny at first.
+    assert not torch.allclose(found[:, alike[0]], found[:, other], rtol=1e-2, atol=0)
 
 
 def prepared_tokens(settings):
@@ -321,7 +319,7 @@ def told_apart(tmp_path_factory):
     (folder / "groups" / "groups.item").write_text("\n".join(["item_id:token\tgroup:token", *items]) + "\n")
     return {
         **SMALL, "dataset": "groups", "data_path": str(folder), "topk": [10, OF_GROUP], "epochs": 25, "eval_step": 5,
-        "valid_metric": "NDCG@10", "learning_rate": 0.005, "seed": 1, "n_layers": 1, "run_dir": None,
+        "valid_metric": "NDCG@10", "learning_rate": 0.005, "seed": 1, "n_layers": 1,
         "metrics": ["Hit", "NDCG", "TailHit", "TailNDCG", "UnseenHit", "UnseenNDCG"], "eval_mask_history": True,
     }  # fmt: skip
 
@@ -379,8 +377,8 @@ def test_every_backbone_scores_a_new_item_as_it_scores_its_content(backbone, toy
         with_split(loaded), ["u1"], k=50, keep_history=True, new_items_file=tmp_path / "new.item"
     )
     score = {line.item: line.score for line in lists}
-    assert score["new"] == pytest.approx(score["i1"], rel=1e-4, abs=1e-5)
-    assert score["new"] != pytest.approx(score["i2"], rel=1e-4, abs=1e-5)
+    assert score["new"] == pytest.approx(score["i1"], rel=1e-3, abs=1e-12)
+    assert score["new"] != pytest.approx(score["i2"], rel=1e-2, abs=1e-12)
 
 
 def with_split(loaded):
