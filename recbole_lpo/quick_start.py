@@ -20,6 +20,7 @@ from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.popularity import interactions_hash
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
+from recbole_lpo.model.content import attach_content
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.resume import (
@@ -314,7 +315,10 @@ def _prepare(config: Config) -> LoadedRun:
     dataset = load_dataset(config)
     train_data, valid_data, test_data = split_dataset(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
-    model = config.model_class(config, train_data._dataset).to(config["device"])
+    model = config.model_class(config, train_data._dataset)
+    # Models of ours have it by now, RecBole's own do not.
+    attach_content(model, config, train_data._dataset)
+    model.to(config["device"])
     trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.know_histories(train_data, valid_data)
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eval_logit_adjust", type=float, default=0.0, help="rank by score - t * log(training share), t >= 0 (0)"
     )
+    parser.add_argument(
+        "--new_items", metavar="FILE", help="items added after training, in the form of the .item file, ranked as well"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table", help="table, csv or json (table)")
     parser.add_argument("--output", help="file to write; standard output by default")
 
@@ -46,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
         tail_only=args.tail_only,
         keep_history=args.keep_history,
         logit_adjust=args.eval_logit_adjust,
+        new_items_file=args.new_items,
     )
     text = render(lists, args.format)
     if args.output:

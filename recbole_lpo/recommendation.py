@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 from torch import Tensor
+from torch.nn import functional
 
 from recbole_lpo.core.logit_adjustment import adjust
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.errors import InputError, did_you_mean
+from recbole_lpo.model.backbones import product_encoder
+from recbole_lpo.model.content import NewItems, new_items
 
 _BATCH = 256
 _NEW_USER = 0
@@ -23,7 +26,10 @@ _NEW_USER = 0
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One line of a list. user: external token, empty for a new user; rank from 1; group: head or tail."""
+    """One line of a list.
+
+    user: external token, empty for a new user; rank from 1; group: head, tail, or new (an item added after training)
+    """
 
     user: str
     rank: int
@@ -46,6 +52,7 @@ def recommend(
     tail_only: bool = False,
     keep_history: bool = False,
     logit_adjust: float = 0.0,
+    new_items_file: str | Path | None = None,
 ) -> list[Recommendation]:
     """The k best-scored items of each user, best first.
 
@@ -55,6 +62,8 @@ def recommend(
     tail_only     leave head items out
     keep_history  may recommend what the user has met already
     logit_adjust  >= 0: rank by score - logit_adjust * log(training share of the item), which favours rare items
+    new_items_file  items that were added after training, in the form of the dataset's `.item` file: they are ranked
+                  with the others, from their content alone (models with content, see `content_mode`)
     Raises InputError for tokens that the dataset does not know, and for models that need more than items.
     """
     if k < 1:
@@ -68,25 +77,36 @@ def recommend(
     if items:
         wanted.append(("", _NEW_USER, _new_user_history(loaded, items)))
     allowed = _allowed_items(loaded, tail_only)
-    tokens = loaded.dataset.field2id_token[loaded.dataset.iid_field]
+    tokens = [*loaded.dataset.field2id_token[loaded.dataset.iid_field]]
+    groups = ["head" if is_head else "tail" for is_head in loaded.split.is_head]
+    log_prior = loaded.trainer.eval_collector.log_prior
+    added = None
+    if new_items_file is not None:
+        added = new_items(loaded.model, Path(new_items_file), known=set(tokens))
+        tokens, groups = tokens + added.tokens, groups + ["new"] * len(added.tokens)
+        allowed = functional.pad(allowed, (0, len(added.tokens)), value=True)
+        # As of the rarest items of the catalogue.
+        log_prior = functional.pad(log_prior, (0, len(added.tokens)), value=float(log_prior.amin()))
     found = []
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        scores = adjust(_scores(loaded, batch), loaded.trainer.eval_collector.log_prior, logit_adjust)
+        scores = adjust(_scores(loaded, batch, added), log_prior, logit_adjust)
         scores[:, ~allowed] = -torch.inf
         if not keep_history:
             for row, (_, _, history) in enumerate(batch):
                 scores[row, history] = -torch.inf
         best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
         for (user, _, _), values, columns in zip(batch, best.values, best.indices, strict=True):
-            found.extend(_lines(user, values, columns, tokens, loaded.split.is_head))
+            found.extend(_lines(user, values, columns, tokens, groups))
     return found
 
 
-def _lines(user: str, values: Tensor, columns: Tensor, tokens, is_head: np.ndarray) -> Iterator[Recommendation]:
+def _lines(
+    user: str, values: Tensor, columns: Tensor, tokens: Sequence[str], groups: Sequence[str]
+) -> Iterator[Recommendation]:
     for rank, (score, item) in enumerate(zip(values.tolist(), columns.tolist(), strict=True), start=1):
         if score > -torch.inf:
-            yield Recommendation(user, rank, str(tokens[item]), score, "head" if is_head[item] else "tail")
+            yield Recommendation(user, rank, str(tokens[item]), score, groups[item])
 
 
 def _numbers(loaded, what: str, tokens: Sequence[str]) -> list[tuple[str, int]]:
@@ -115,8 +135,8 @@ def _allowed_items(loaded, tail_only: bool) -> Tensor:
     return allowed & ~torch.tensor(loaded.split.is_head) if tail_only else allowed
 
 
-def _scores(loaded, batch: list[tuple[str, int, Tensor]]) -> Tensor:
-    """(users, items) on the CPU."""
+def _scores(loaded, batch: list[tuple[str, int, Tensor]], added: NewItems | None) -> Tensor:
+    """(users, items) on the CPU, those added after training last."""
     config, model, dataset = loaded.config, loaded.model, loaded.dataset
     model.eval()
     users = torch.tensor([number for _, number, _ in batch])
@@ -140,7 +160,12 @@ def _scores(loaded, batch: list[tuple[str, int, Tensor]]) -> Tensor:
         raise InputError(
             f"{config['model']} reads the field {error}; recommend serves models that read users and items only."
         ) from None
-    return scores.view(len(batch), -1).float().cpu()
+    scores = scores.view(len(batch), -1)
+    if added is not None:
+        encoder = product_encoder(model)
+        hidden, item_table = encoder.encode(model, interaction), encoder.item_table(model, added.weight)
+        scores = torch.cat([scores, hidden @ item_table.T], dim=1)
+    return scores.float().cpu()
 
 
 def _predict_every_item(model, interaction: Interaction, dataset, device) -> Tensor:

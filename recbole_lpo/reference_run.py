@@ -16,9 +16,10 @@ from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES, encoding_class
+from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_settings
-from recbole_lpo.settings import LOSS_KEYS
+from recbole_lpo.settings import LOSS_KEYS, ContentSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 
 _OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model", "eval_logit_adjust_curve"}
@@ -33,13 +34,14 @@ def lacks_reference(config: Config) -> bool:
 def reference_folder(config: Config, train) -> Path:
     """The run folder of the reference for a run: the same backbone with cross-entropy, all else equal.
 
-    Runs of the same settings on the same file share it. train(config_dict) trains it where it is not there yet.
+    Runs of the same settings on the same files share it. train(config_dict) trains it where it is not there yet.
     """
     _, backbone = parts_of(config["model"])
     settings = {key: value for key, value in plain_settings(config.given).items() if key not in _OF_THE_POLICY}
     settings["model"] = backbone
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None
+    files = [file, *ContentSettings.from_config(config).files(file.with_suffix(".item"))]
+    state = [[one.stat().st_size, one.stat().st_mtime_ns] for one in files if one.is_file()]
     digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent
@@ -85,6 +87,7 @@ def attach_reference(model, config, dataset) -> None:
     # Its initial weights are thrown away; the model's own random stream must not notice.
     with torch.random.fork_rng(devices=[]):
         policy = policy_class(found, dataset)
+        attach_content(policy, found, dataset)
     items = token_map_hash(dataset.field2id_token[dataset.iid_field])
     load_checkpoint(folder / CHECKPOINTS / BEST, policy, items=items)
     if model.loss_settings.pref_init_from_reference:

@@ -22,6 +22,7 @@ from torch import Tensor
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.settings import ContentSettings
 from recbole_lpo.trainer.checkpoint import LAST
 from recbole_lpo.whole_files import remove_parts, write_whole
 
@@ -102,12 +103,15 @@ def write_settings(folder: Path, given: dict[str, Any]) -> None:
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """What yaml can say of the settings of a run, less the folder that it writes to; `data_path` made absolute.
+    """What yaml can say of the settings of a run, less the folder that it writes to; paths of data made absolute.
 
     Values that yaml cannot say (enums) are RecBole's own derivations from the others, and come back by themselves.
     """
     plain = {key: value for key, value in given.items() if key not in ("run_dir", "config_files") and _is_plain(value)}
     plain["data_path"] = str(Path(plain["data_path"]).resolve())
+    vectors = ContentSettings.from_config(plain).content_file
+    if vectors:
+        plain["content_file"] = [str(Path(path).resolve()) for path in vectors]
     return _listed(plain)
 
 

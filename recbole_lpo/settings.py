@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from recbole_lpo.core.item_softmax import METHODS, check_method
@@ -32,6 +33,7 @@ PREFIXES = (
     "batching",
     "item_softmax",
     "checkpoint_every",
+    "content_",
 )
 
 
@@ -177,7 +179,54 @@ class RunSettings(_Validated):
         check_method(self.item_softmax)
 
 
-GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings)
+@dataclass(frozen=True)
+class ContentSettings(_Validated):
+    """What items are, beside their ids, and how it enters the item table."""
+
+    content_fields: tuple[str, ...] = _setting((), list, "columns of the .item file")
+    content_file: tuple[str, ...] = _setting((), list, "files with a vector for each item")
+    content_mode: str | None = _setting(
+        None, str, "how content enters the item table", choices=("none", "add", "replace", "gate", "init")
+    )
+    content_side: str = _setting("both", str, "where content counts", choices=("both", "input", "output"))
+    content_dropout: float = _setting(0.0, float, "share of content left out in a training step", low=0, below=1)
+    content_min_count: int = _setting(2, int, "items with training that a value of an attribute must have", low=1)
+    content_frozen: bool = _setting(True, bool, "keep vectors as they are; only their projection learns")
+    content_zero_init: bool = _setting(False, bool, "content starts at zero")
+
+    @property
+    def mode(self) -> str:
+        """The mode that is meant: by default `add` where content is named, else `none`."""
+        named = bool(self.content_fields or self.content_file)
+        return self.content_mode or ("add" if named else "none")
+
+    def files(self, item_file: Path) -> list[Path]:
+        """The files that content is read from; item_file: the dataset's `.item`."""
+        if self.mode == "none":
+            return []
+        return [*([item_file] if self.content_fields else []), *map(Path, self.content_file)]
+
+    def _check_together(self) -> None:
+        if self.mode == "none":
+            return
+        if not (self.content_fields or self.content_file):
+            raise InputError(
+                f"content_mode = {self.content_mode}: no content is named. Set content_fields to columns of the .item "
+                "file, as --content_fields=[categories], or content_file to a file of vectors."
+            )
+        if self.mode == "init" and self.content_side != "both":
+            raise InputError(
+                f"content_side = {self.content_side} with content_mode = init: the embeddings that start from content "
+                "stand on both sides. Set content_side to both."
+            )
+        if self.mode in ("replace", "init") and self.content_zero_init:
+            raise InputError(
+                f"content_zero_init = True with content_mode = {self.mode}: all items would start alike. Set it to "
+                "False."
+            )
+
+
+GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ContentSettings)
 LOSS_KEYS = frozenset(spec.name for group in (LossSettings, LikelihoodSettings) for spec in fields(group))
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 
@@ -200,6 +249,8 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         return None
     if kind is tuple and (value is None or isinstance(value, list | tuple)):
         return tuple(_checked(name, one, {**metadata, "kind": float}) for one in value or ())
+    if kind is list:
+        return tuple(_checked(name, one, {**metadata, "kind": str}) for one in _names(name, value, metadata))
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         value = value.lower() == "true"
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -228,9 +279,19 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     return value
 
 
+def _names(name: str, value: Any, metadata: Mapping[str, Any]) -> Sequence[Any]:
+    """The names of a list; text may have them by commas, with brackets or without."""
+    if isinstance(value, str):
+        parts = (part.strip(" '\"") for part in value.strip().removeprefix("[").removesuffix("]").split(","))
+        return [part for part in parts if part]
+    if value is not None and not isinstance(value, list | tuple):
+        raise InputError(f"{name} = {value!r}: must be {_KIND_NAMES[list]} ({metadata['meaning']}).")
+    return value or ()
+
+
 _KIND_NAMES = {
     float: "a number", int: "a whole number", bool: "True or False", str: "text", dict: "a mapping",
-    tuple: "a list of numbers, [] for none",
+    tuple: "a list of numbers, [] for none", list: "a list of names, [] for none",
 }  # fmt: skip
 
 

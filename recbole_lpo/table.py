@@ -76,7 +76,19 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{_splitting(protocol)}, {ranked}, the user's own history {history}, "
         f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
     )
-    return [*lines, *_warnings(runs)]
+    return [*lines, *_unseen(runs), *_warnings(runs)]
+
+
+def _unseen(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What each run does for the users whose held-out item training never saw, at the list length that it watched."""
+    lines = []
+    for run in runs:
+        k = str(run["protocol"].get("valid_metric")).rpartition("@")[2]
+        hit, ndcg = (run["test"].get(f"unseen{metric}@{k}") for metric in ("hit", "ndcg"))
+        if run["n"] and run["n"]["unseen"] and hit is not None and ndcg is not None:
+            name = _name(run, run["protocol"].get("logit_adjust"))
+            lines.append(f"{name} on items that training never saw: HR@{k} {hit:.4f}, NDCG@{k} {ndcg:.4f}.")
+    return lines
 
 
 def _warnings(runs: Sequence[dict[str, Any]]) -> list[str]:

@@ -35,7 +35,10 @@ from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from tests.conftest import ROOT, SMALL, toy_rows, write_atomic
 
 POPULARITY = ["ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage"]
-TAIL = ["TailHit", "TailNDCG", "TailMRR", "HeadHit", "HeadNDCG", "HeadMRR", "Coverage", "TailCoverage", "TailShare"]
+TAIL = [
+    "TailHit", "TailNDCG", "TailMRR", "HeadHit", "HeadNDCG", "HeadMRR", "UnseenHit", "UnseenNDCG", "UnseenMRR",
+    "Coverage", "TailCoverage", "TailShare",
+]  # fmt: skip
 # What RecBole needs by itself to run its own sequential models at all.
 SEQUENTIAL = {"train_neg_sample_args": None, "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
 LEAVE_ONE_OUT = {

@@ -17,6 +17,7 @@ from recbole_lpo.properties_files import PROPERTIES, read_yaml
 from recbole_lpo.settings import (
     GROUPS,
     KEYS,
+    ContentSettings,
     LikelihoodSettings,
     LossSettings,
     RunSettings,
@@ -53,6 +54,8 @@ OUT_OF_RANGE = {
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
     "checkpoint_every": ((-1, -3), ">= 0"),
+    "content_dropout": ((-0.1, 1.0), ">= 0 and < 1"),
+    "content_min_count": ((0, -2), ">= 1"),
 }
 AT_THE_EDGE = {
     "ce_weight": (0,),
@@ -82,6 +85,8 @@ AT_THE_EDGE = {
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
     "checkpoint_every": (0,),
+    "content_dropout": (0, 0.999),
+    "content_min_count": (1,),
 }
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
@@ -105,27 +110,32 @@ CHOICES = {
     "lr_schedule": ("constant", "cosine", "linear"),
     "batching": ("packed", "prefix"),
     "item_softmax": ("auto", "dense", "chunked", "fused"),
+    "content_mode": ("none", "add", "replace", "gate", "init"),
+    "content_side": ("both", "input", "output"),
 }
 FLAGS = (
     "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",
-    "tail_reweight", "eval_mask_history", "likelihood_log_q",
+    "tail_reweight", "eval_mask_history", "likelihood_log_q", "content_frozen", "content_zero_init",
 )  # fmt: skip
 LISTS = ("eval_logit_adjust_curve",)
+NAME_LISTS = ("content_fields", "content_file")
 MAY_BE_NONE = {
     "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
-    "likelihood_reembed_epoch", "eval_chunk_items",
+    "likelihood_reembed_epoch", "eval_chunk_items", "content_mode",
 }  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every",
+    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every", "content_min_count",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
 # What a choice cannot do without.
+CONTENT = {"content_fields": ["class"]}
 TOGETHER_WITH = {"count_threshold": {"tail_split_threshold": 5}}
+TOGETHER_WITH |= dict.fromkeys(("add", "replace", "gate", "init"), CONTENT)
 
 
 def made(key, value):
@@ -143,7 +153,7 @@ def refusal(key, value) -> str:
 
 
 def test_the_lists_above_name_every_setting():
-    assert {*NUMBERS, *CHOICES, *FLAGS, *TEXTS, *LISTS, "dataset_counts"} == set(KEYS)
+    assert {*NUMBERS, *CHOICES, *FLAGS, *TEXTS, *LISTS, *NAME_LISTS, "dataset_counts"} == set(KEYS)
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, bad) for key, (values, _) in OUT_OF_RANGE.items() for bad in values])
@@ -235,7 +245,7 @@ def test_dataset_counts_must_be_a_mapping(value):
     assert refusal("dataset_counts", value).startswith(f"dataset_counts = {value!r}: must be a mapping")
 
 
-@pytest.mark.parametrize("key", sorted(set(KEYS) - MAY_BE_NONE - set(LISTS)))
+@pytest.mark.parametrize("key", sorted(set(KEYS) - MAY_BE_NONE - {*LISTS, *NAME_LISTS}))
 def test_none_is_refused_where_the_default_is_a_value(key):
     assert refusal(key, None).startswith(f"{key} = None: must be ")
 
@@ -266,6 +276,41 @@ def test_a_list_with_one_wrong_number_is_refused_with_that_number(key, value):
     message = refusal(key, [0.5, value])
     assert message.startswith(f"{key} = {value!r}: ")
     assert "Allowed: >= 0." in message
+
+
+@pytest.mark.parametrize("key", NAME_LISTS)
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("[a, b]", ("a", "b")),
+        ("a,b", ("a", "b")),
+        ("['a']", ("a",)),
+        (["a", "b"], ("a", "b")),
+        (("a",), ("a",)),
+        ("[]", ()),
+        ("", ()),
+        (None, ()),
+    ],
+)
+def test_a_list_of_names_may_be_written_with_commas_and_brackets(key, value, meant):
+    assert made(key, value) == meant
+
+
+@pytest.mark.parametrize("key", NAME_LISTS)
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(3, "3: must be a list of names"), ({"a": 1}, "{'a': 1}: must be a list"), ([3], "3: must be text")],
+)
+def test_what_is_no_name_is_refused_where_names_belong(key, value, told):
+    assert refusal(key, value).startswith(f"{key} = {told}")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [({}, "none"), (CONTENT, "add"), ({**CONTENT, "content_mode": "none"}, "none"), ({"content_file": "v.npy"}, "add")],
+)
+def test_content_is_added_where_it_is_named_and_no_mode_is(given, meant):
+    assert ContentSettings(**given).mode == meant
 
 
 def test_settings_cannot_be_changed_afterwards():
@@ -381,11 +426,11 @@ def test_the_settings_files_of_likelihood_objectives_have_the_defaults_of_the_co
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
     content = {
-        key: tuple(value) if key in LISTS else value
+        key: tuple(value) if key in (*LISTS, *NAME_LISTS) else value
         for key, value in read_yaml(PROPERTIES / "overall.yaml").items()
         if key in KEYS
     }
-    assert content == defaults(SplitSettings, RunSettings)
+    assert content == defaults(SplitSettings, RunSettings, ContentSettings)
 
 
 @settings(deadline=None)

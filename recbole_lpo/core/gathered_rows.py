@@ -29,9 +29,13 @@ def rows_of(item_table: Tensor, columns: Tensor) -> Tensor:
 
 
 def make_lookups_sparse(embedding: nn.Embedding) -> None:
-    """Give the lookups of an embedding sparse gradients from now on, and its weight a dense one all the same."""
+    """Give the lookups of an embedding sparse gradients from now on, and its weight a dense one all the same.
+
+    A table that is computed from other weights must see to its own gradient, by `with_sparse_rows`.
+    """
     embedding.sparse = True
-    embedding.weight.register_post_accumulate_grad_hook(_make_gradient_dense)
+    if isinstance(embedding.weight, nn.Parameter):
+        embedding.weight.register_post_accumulate_grad_hook(_make_gradient_dense)
 
 
 class _SparseRows(Function):

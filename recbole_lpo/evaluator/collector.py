@@ -92,6 +92,7 @@ class TailCollector(Collector):
         most_popular_first = np.concatenate([split.head_ids, split.tail_ids])
         self.decile = torch.from_numpy(popularity_deciles(most_popular_first, len(counts)))
         self.data_struct.set("data.is_head", torch.tensor(split.is_head))
+        self.data_struct.set("data.seen", self.seen)
 
     def start(self, strengths: tuple[float, ...], *, tail_prob: bool = False) -> None:
         """Begin an evaluation; drops the rows of one that did not end.

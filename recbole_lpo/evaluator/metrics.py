@@ -11,22 +11,27 @@ from torch import Tensor
 
 from recbole_lpo.core.ranking import group_mean, hit_at, mrr_at, ndcg_at
 
+_OF_UNSEEN = ("rec.rank", "rec.target", "data.seen")
+
 
 class _TargetMetric(AbstractMetric):
-    """A mean over the users whose held-out item is in one group, ranked against all items; NaN without such users."""
+    """A mean over the users whose held-out item is in one group, ranked against all items; NaN without such users.
+
+    flagged: what the last of `metric_need`, (N,) bool over item numbers, is for the items of the group.
+    """
 
     metric_type = EvaluatorType.RANKING
     metric_need = ("rec.rank", "rec.target", "data.is_head")
     measure: Callable[[Tensor, int], Tensor]
-    in_head: bool
+    flagged: bool
 
     def __init__(self, config) -> None:
         super().__init__(config)
         self.topk = config["topk"]
 
     def calculate_metric(self, dataobject) -> dict[str, float]:
-        rank, target, is_head = (dataobject.get(name) for name in self.metric_need)
-        member = is_head[target] == self.in_head
+        rank, target, flag = (dataobject.get(name) for name in self.metric_need)
+        member = flag[target] == self.flagged
         name = type(self).__name__.lower()
         found = {k: group_mean(type(self).measure(rank, k), member) for k in self.topk}
         return {f"{name}@{k}": round(value, self.decimal_place) for k, value in found.items()}
@@ -35,37 +40,58 @@ class _TargetMetric(AbstractMetric):
 class TailHit(_TargetMetric):
     """Share of the users with a tail target who find it in their top k."""
 
-    measure, in_head = staticmethod(hit_at), False
+    measure, flagged = staticmethod(hit_at), False
 
 
 class TailNDCG(_TargetMetric):
     """Mean of 1 / log2(1 + rank) over the users with a tail target; 0 beyond rank k."""
 
-    measure, in_head = staticmethod(ndcg_at), False
+    measure, flagged = staticmethod(ndcg_at), False
 
 
 class TailMRR(_TargetMetric):
     """Mean of 1 / rank over the users with a tail target; 0 beyond rank k."""
 
-    measure, in_head = staticmethod(mrr_at), False
+    measure, flagged = staticmethod(mrr_at), False
 
 
 class HeadHit(_TargetMetric):
     """Share of the users with a head target who find it in their top k."""
 
-    measure, in_head = staticmethod(hit_at), True
+    measure, flagged = staticmethod(hit_at), True
 
 
 class HeadNDCG(_TargetMetric):
     """Mean of 1 / log2(1 + rank) over the users with a head target; 0 beyond rank k."""
 
-    measure, in_head = staticmethod(ndcg_at), True
+    measure, flagged = staticmethod(ndcg_at), True
 
 
 class HeadMRR(_TargetMetric):
     """Mean of 1 / rank over the users with a head target; 0 beyond rank k."""
 
-    measure, in_head = staticmethod(mrr_at), True
+    measure, flagged = staticmethod(mrr_at), True
+
+
+class UnseenHit(_TargetMetric):
+    """Share of the users whose target training never saw who find it in their top k."""
+
+    metric_need = _OF_UNSEEN
+    measure, flagged = staticmethod(hit_at), False
+
+
+class UnseenNDCG(_TargetMetric):
+    """Mean of 1 / log2(1 + rank) over the users whose target training never saw; 0 beyond rank k."""
+
+    metric_need = _OF_UNSEEN
+    measure, flagged = staticmethod(ndcg_at), False
+
+
+class UnseenMRR(_TargetMetric):
+    """Mean of 1 / rank over the users whose target training never saw; 0 beyond rank k."""
+
+    metric_need = _OF_UNSEEN
+    measure, flagged = staticmethod(mrr_at), False
 
 
 class _ListMetric(AbstractMetric):
@@ -112,4 +138,7 @@ class TailShare(_ListMetric):
         return float((~is_head[items]).double().mean())
 
 
-METRICS = (TailHit, TailNDCG, TailMRR, HeadHit, HeadNDCG, HeadMRR, Coverage, TailCoverage, TailShare)
+METRICS = (
+    TailHit, TailNDCG, TailMRR, HeadHit, HeadNDCG, HeadMRR, UnseenHit, UnseenNDCG, UnseenMRR,
+    Coverage, TailCoverage, TailShare,
+)  # fmt: skip

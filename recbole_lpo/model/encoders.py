@@ -18,18 +18,24 @@ from recbole_lpo.errors import InputError
 
 
 class SequenceEncoder:
-    """Backbones whose `forward(item_seq, item_seq_len)` gives the hidden state of a history."""
+    """Backbones whose `forward(item_seq, item_seq_len)` gives the hidden state of a history.
+
+    no_content  why the content of items cannot be part of its item table, or ''
+    """
+
+    no_content = ""
 
     def encode(self, interaction) -> Tensor:
         """(B, D) hidden states of a batch of histories, from which the next item is predicted."""
         return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
 
-    def item_table(self) -> Tensor:
+    def item_table(self, weight: Tensor | None = None) -> Tensor:
         """(N, D) what a hidden state is multiplied with to score every item, the padding included.
 
-        Asked for once a loss: a backbone may drop parts of it at random while it trains.
+        Asked for once a loss: a backbone may drop parts of it at random while it trains. weight: (M, D) vectors of
+        other items, which are not in the catalogue, in place of its own.
         """
-        return self.item_embedding.weight
+        return self.item_embedding.weight if weight is None else weight
 
     def training_states(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
         """What a batch of RecBole's rows trains: (T, D) hidden states, (T,) the item that each is to predict, and (T,)
@@ -82,8 +88,9 @@ class COREEncoder(SequenceEncoder):
     def encode(self, interaction) -> Tensor:
         return self.forward(interaction[self.ITEM_SEQ]) / self.temperature
 
-    def item_table(self) -> Tensor:
-        return functional.normalize(self.item_dropout(self.item_embedding.weight), dim=-1)
+    def item_table(self, weight: Tensor | None = None) -> Tensor:
+        weight = self.item_embedding.weight if weight is None else weight
+        return functional.normalize(self.item_dropout(weight), dim=-1)
 
 
 class BERT4RecEncoder(SequenceEncoder):
@@ -105,7 +112,10 @@ class BERT4RecEncoder(SequenceEncoder):
         states = self.forward(self.reconstruct_test_data(interaction[self.ITEM_SEQ], length))
         return _and_one(self.gather_indexes(states, length - 1))
 
-    def item_table(self) -> Tensor:
+    def item_table(self, weight: Tensor | None = None) -> Tensor:
+        if weight is not None:
+            # An item that was never learned has no bias of its own.
+            return torch.cat([weight, self.output_bias[1:].mean().expand(len(weight), 1)], dim=1)
         return torch.cat([self.item_embedding.weight[: self.n_items], self.output_bias[:, None]], dim=1)
 
     def training_states(self, interaction) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,11 +128,13 @@ class BERT4RecEncoder(SequenceEncoder):
 class HGNEncoder(SequenceEncoder):
     """HGN looks at the user too, predicts with a table of its own, and has penalties on what a batch touches."""
 
+    no_content = "it looks items up in one table and predicts them with another"
+
     def encode(self, interaction) -> Tensor:
         return self.forward(interaction[self.ITEM_SEQ], interaction[self.USER_ID])
 
-    def item_table(self) -> Tensor:
-        return self.item_embedding_for_prediction.weight
+    def item_table(self, weight: Tensor | None = None) -> Tensor:
+        return self.item_embedding_for_prediction.weight if weight is None else weight
 
     def with_own_losses(self, loss: Tensor, interaction, hidden: Tensor) -> Tensor:
         return loss + self.reg_loss(
@@ -171,8 +183,8 @@ class NPEEncoder(SequenceEncoder):
     def encode(self, interaction) -> Tensor:
         return self.forward(interaction[self.ITEM_SEQ], interaction[self.USER_ID])
 
-    def item_table(self) -> Tensor:
-        return self.relu(self.item_embedding.weight)
+    def item_table(self, weight: Tensor | None = None) -> Tensor:
+        return self.relu(self.item_embedding.weight if weight is None else weight)
 
 
 class HRMEncoder(SequenceEncoder):

@@ -14,6 +14,7 @@ from recbole_lpo.core.objectives import LIKELIHOODS
 from recbole_lpo.core.objectives.sampled_likelihood import gbce_beta
 from recbole_lpo.core.weighting import r2rec_published_code_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID
+from recbole_lpo.model.mapped_embedding import id_embedding
 from recbole_lpo.model.monitor import LossMonitor
 from recbole_lpo.model.objective import ObjectiveMixin
 from recbole_lpo.model.objective_settings import check_combination, hyper_of
@@ -41,7 +42,7 @@ class LikelihoodMixin(ObjectiveMixin):
         self._row_loss = partial(likelihood.row_loss, **hyper) if likelihood.row_loss else None
         self._sampled = likelihood.sampled is not None
         self.register_buffer("draw_prob", self._draw_prob(counts) if self._sampled else None, persistent=False)
-        self._first_spread = float(self.item_embedding.weight.detach()[PAD_ID + 1 :].std())
+        self._first_spread = float(id_embedding(self).weight.detach()[PAD_ID + 1 :].std())
         self._told_of_epochs = False
 
     def row_losses(self, hidden, target, is_tail, known_items, reference_states) -> Tensor:
@@ -74,7 +75,7 @@ class LikelihoodMixin(ObjectiveMixin):
         self._told_of_epochs = True
         if epoch != self._reembed_epoch:
             return None
-        table = self.item_embedding.weight
+        table = id_embedding(self).weight
         rows = torch.tensor(self.head_tail_split.tail_ids, device=table.device)
         shape = (len(rows), *table.shape[1:])
         fresh = torch.randn(shape, generator=self.rival_stream(table.device), device=table.device)

@@ -11,6 +11,7 @@ from recbole_lpo.core.precision import at_least_float32, full_precision
 from recbole_lpo.core.weighting import tail_weights
 from recbole_lpo.data.popularity import head_tail_split
 from recbole_lpo.errors import InputError
+from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.monitor import LossMonitor
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.settings import LossSettings, RunSettings, SplitSettings
@@ -21,14 +22,15 @@ class ObjectiveMixin:
 
     Stands before an encoder and a backbone in the bases of a class; a subclass says what the loss of a row is. The
     split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
-    plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict: weights pass
-    freely between `LPOX` and RecBole's `X`.
+    plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict, but for those of
+    the content of items where that is asked for (`content_mode`): weights pass freely between `LPOX` and RecBole's `X`.
     """
 
     objective: str
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
+        attach_content(self, config, dataset)
         if config["loss_type"] != "CE":
             raise InputError(
                 f"loss_type = {config['loss_type']}: {type(self).__name__} learns from the softmax over all items. Set "

@@ -101,9 +101,10 @@ def test_the_rows_of_each_user_give_the_figures(trained):
     metrics = trained[0]
     with gzip.open(Path(metrics["run_dir"]) / "per_user.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
-    for groups, name in ((("head",), "headhit"), (("tail", "unseen"), "tailhit"), (("head", "tail", "unseen"), "hit")):
+    of_group = {"head": ("head",), "tail": ("tail", "unseen"), "unseen": ("unseen",), "": ("head", "tail", "unseen")}
+    for name, groups in of_group.items():
         ranks = [int(row["rank"]) for row in rows if row["group"] in groups]
-        assert metrics["test"][f"{name}@5"] == pytest.approx(sum(rank <= 5 for rank in ranks) / len(ranks))
+        assert metrics["test"][f"{name}hit@5"] == pytest.approx(sum(rank <= 5 for rank in ranks) / len(ranks))
     assert {row["target"] for row in rows if row["group"] == "unseen"} == {f"i{90 + user}" for user in range(6)}
 
 
