@@ -243,7 +243,11 @@ def load_recbole_checkpoint(file: str | Path, config_dict: dict[str, Any] | None
         path,
         settings["dataset"],
     )
-    config = Config(config_dict=settings | {"eval_logit_adjust_curve": []} | (config_dict or {}))
+    settings |= config_dict or {}
+    cuts = settings.get("topk", 10)
+    # Nothing is trained: any metric that is measured will do.
+    settings["valid_metric"] = f"NDCG@{max(cuts) if isinstance(cuts, list) else cuts}"
+    config = Config(config_dict=settings)
     with without_tensorboard():
         prepared = _prepare(config)
     put_weights(path, {"weights": weights, "other_parameter": others}, prepared.model)

@@ -27,7 +27,7 @@ _INERT = ("recbole", "recbole_lpo", "numpy", "yaml")
 _BUNDLED = "ml-100k"
 # Of this machine and this moment, or of a way to measure that ours replaces.
 _NOT_CARRIED = {
-    "metrics", "topk", "valid_metric", "metric_decimal_place", "eval_batch_size", "checkpoint_dir", "device", "gpu_id",
+    "metrics", "valid_metric", "metric_decimal_place", "eval_batch_size", "checkpoint_dir", "device", "gpu_id",
     "use_gpu", "nproc", "world_size", "offset", "ip", "port", "local_rank", "single_spec", "show_progress", "worker",
     "log_wandb", "saved", "state", "encoding", "save_dataset", "save_dataloaders", "dataset_save_path",
     "dataloaders_save_path", "model_type", "train_neg_sample_args", "valid_neg_sample_args", "test_neg_sample_args",
