@@ -1,16 +1,19 @@
 # make demo: set up, train, show the tail table.   make test: set up, then the whole test suite.
+# make test-long: tens of minutes more, thousands of broken files and settings.
 # make bench: our path beside RecBole's, about half an hour on two cores.   make bench ARGS=--quick: a few minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The newest torch that the suite was run with. Any from 2.6 on will do: make TORCH=torch==2.6.0 venv
 TORCH ?= torch==2.13.0
+# Any versions that pyproject.toml allows, or those of a file: make CONSTRAINTS=constraints/newest.txt venv
+CONSTRAINTS ?=
 JOBS ?= 2
 # Two processes beside each other must not both use all cores.
 export OMP_NUM_THREADS ?= 1
 OLDEST := .oldest
 
-.PHONY: demo bench test test-newest test-oldest venv lint wheel clean
+.PHONY: demo bench test test-newest test-oldest test-long venv lint typing wheel constraints clean
 
 demo: venv
 	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --stopping_step=5
@@ -33,15 +36,18 @@ test-oldest: venv
 		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS); \
 	fi
 
+test-long: venv
+	$(BIN)/python -m pytest -n $(JOBS) -m long
+
 venv: $(VENV)/.done
 
 # torch comes first and by itself: where a build of it is at hand, nothing later replaces it. RecBole comes without the
 # ray that it pins, which has no wheel for Python 3.12 and newer and is not needed.
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps recbole==1.2.1
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
 	touch $@
 
 $(OLDEST)/.done: constraints/oldest.txt $(VENV)/.done
@@ -52,6 +58,13 @@ $(OLDEST)/.done: constraints/oldest.txt $(VENV)/.done
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+typing: venv
+	$(BIN)/mypy
+
+# Writes down what is installed, for `pip install -c constraints/newest.txt`: the newest row that the suite was run with.
+constraints: venv
+	$(BIN)/python -m constraints > constraints/.newest.txt && mv constraints/.newest.txt constraints/newest.txt
 
 wheel: venv
 	$(BIN)/python -m build

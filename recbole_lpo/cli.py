@@ -1,4 +1,4 @@
-"""The command line: run | compare | evaluate | recommend | prepare | doctor."""
+"""The command line: run | compare | evaluate | recommend | prepare | settings | doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_lpo import evaluate_cli, recommend_cli
+from recbole_lpo import evaluate_cli, recommend_cli, settings_reference
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
@@ -25,7 +25,7 @@ _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME 
        recbole-lpo evaluate --run_dir=DIR [--eval_logit_adjust=0,0.1,0.3] [--eval_mask_history=True]
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
        recbole-lpo prepare --dataset=NAME --input=FILE
-       recbole-lpo doctor
+       recbole-lpo settings | doctor
 
 run trains each model, prints one table (overall, head, tail, coverage) and leaves a run folder for each.
 `python run_recbole_lpo.py --model=...` does the same as `recbole-lpo run --model=...`.
@@ -77,7 +77,8 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         return _run(rest)
     if command == "compare":
         return _compare(rest, plugins)
-    modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
+    modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli}
+    modules |= {"settings": settings_reference, "doctor": _doctor()}
     if command not in modules:
         names = ["run", "compare", *modules]
         raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")

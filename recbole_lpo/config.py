@@ -10,7 +10,14 @@ from typing import Any
 import recbole.config.configurator as configurator
 from recbole.utils import ModelType
 
-from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
+from recbole_lpo.config_checks import (
+    RECBOLE_PROPERTIES,
+    WHOLE_NUMBERS,
+    check_contradictions,
+    check_keys,
+    check_metrics,
+    check_values,
+)
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
@@ -99,6 +106,7 @@ class Config(configurator.Config):
     def _set_default_parameters(self) -> None:
         check_values(self.external_config_dict, self.internal_config_dict)
         check_metrics(self.final_config_dict)
+        check_contradictions(self.final_config_dict)
         super()._set_default_parameters()
 
     def _init_device(self) -> None:

@@ -150,8 +150,7 @@ def draws_are_right() -> str:
 
 
 def a_run_is_right() -> str:
-    """A short training on made data in a folder that goes away: the loss falls by a tenth at least, and the saved run is
-    measured alike."""
+    """A short training on made data: the loss falls by a tenth at least, and the saved run is measured alike."""
     from recbole_lpo import quick_start
 
     with tempfile.TemporaryDirectory(prefix="recbole-lpo-doctor-") as name:
