@@ -1,4 +1,4 @@
-"""The command line: run | compare | tune | evaluate | recommend | prepare | embed-items | doctor."""
+"""The command line: run | compare | tune | evaluate | recommend | prepare | embed-items | settings | doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_lpo import embed_items_cli, evaluate_cli, recommend_cli
+from recbole_lpo import embed_items_cli, evaluate_cli, recommend_cli, settings_reference
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.errors import InputError, RunError, did_you_mean
@@ -30,7 +30,7 @@ _HELP = """usage: recbole-lpo run --model=LPOSASRec[,SASRec,...] --dataset=NAME 
        recbole-lpo recommend --run_dir=DIR (--users=A,B | --items=X,Y) [--k=10] [--tail_only]
        recbole-lpo prepare --dataset=NAME --input=FILE
        recbole-lpo embed-items --dataset=NAME --columns=title (--method=tfidf | --model=FOLDER)
-       recbole-lpo doctor
+       recbole-lpo settings | doctor
 
 run trains each model, prints one table (overall, head, tail, coverage) and leaves a run folder for each.
 `python run_recbole_lpo.py --model=...` does the same as `recbole-lpo run --model=...`.
@@ -93,7 +93,7 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         return _with_settings(_SETTINGS_COMMANDS[command], rest, plugins)
     modules = {
         "evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "embed-items": embed_items_cli,
-        "doctor": _doctor(),
+        "settings": settings_reference, "doctor": _doctor(),
     }  # fmt: skip
     if command not in modules:
         names = ["run", *_SETTINGS_COMMANDS, *modules]

@@ -14,6 +14,7 @@ from recbole.utils import ModelType
 from recbole_lpo.config_checks import (
     RECBOLE_PROPERTIES,
     WHOLE_NUMBERS,
+    check_contradictions,
     check_keys,
     check_metrics,
     check_values,
@@ -107,6 +108,7 @@ class Config(configurator.Config):
     def _set_default_parameters(self) -> None:
         check_values(self.external_config_dict, self.internal_config_dict)
         check_metrics(self.final_config_dict)
+        check_contradictions(self.final_config_dict)
         super()._set_default_parameters()
         self.final_config_dict["valid_metric_bigger"] = larger_is_better(str(self.final_config_dict["valid_metric"]))
 

@@ -136,10 +136,37 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
             raise InputError(f"{key} = {value!r}: must be True or False.")
         if isinstance(default, int | float) and not isinstance(default, bool):
             _check_number(key, value, whole=key in WHOLE_NUMBERS)
+            if "dropout" in key and isinstance(value, int | float) and not 0 <= value <= 1:
+                raise InputError(f"{key} = {value}: out of range. Allowed: >= 0 and <= 1.")
+    if "teacher" in given and not str(given["teacher"]).isidentifier():
+        # KD_DAGFM hands it to `eval`.
+        raise InputError(f"teacher = {given['teacher']!r}: must be the name of a model.")
     for key in _INTERVAL_KEYS:
         value = given.get(key)
         if value is not None and not all(_INTERVAL.fullmatch(part.strip()) for part in str(value).split(";")):
             raise InputError(f"{key} = {value!r}: must be an interval as [5,inf) or (0,10], several separated by ;.")
+
+
+def check_contradictions(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that cannot go together, which RecBole finds out after the data were loaded, or never.
+
+    settings: the merged ones. Those of ours alone are checked by their own groups (`recbole_lpo.settings`).
+    """
+    heads, width = settings.get("n_heads"), settings.get("hidden_size")
+    if isinstance(heads, int) and isinstance(width, int) and (heads < 1 or width < 1 or width % heads):
+        raise InputError(f"hidden_size = {width} with n_heads = {heads}: the heads share the width. Take a multiple.")
+    if settings.get("tail_split_threshold") is not None and settings.get("tail_split_rule") != "count_threshold":
+        raise InputError(
+            f"tail_split_threshold = {settings['tail_split_threshold']} with tail_split_rule = "
+            f"{settings.get('tail_split_rule')}: only count_threshold reads it. Set that rule, or leave it out."
+        )
+    step, longest = settings.get("batching_window_step"), settings.get("MAX_ITEM_LIST_LENGTH")
+    if step is not None and settings.get("batching") == "prefix":
+        raise InputError(
+            f"batching_window_step = {step} with batching = prefix: only packed batches have windows. Leave it out."
+        )
+    if isinstance(step, int) and isinstance(longest, int) and step > longest:
+        raise InputError(f"batching_window_step = {step}: must be 1 to MAX_ITEM_LIST_LENGTH, {longest} here.")
 
 
 def _check_number(key: str, value: Any, *, whole: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from recbole_lpo import compat
+from recbole_lpo import compat, self_check
 from recbole_lpo.compat.versions import installed
 from recbole_lpo.version import __version__
 
@@ -23,12 +23,6 @@ _NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas")
 _OPTIONAL = ("optuna", "hyperopt", "pyarrow", "ray")
 _NOT_INSTALLED = "not installed"
 _GIB = 2**30
-
-# Scores of seven items; item 3 is the held-out one, 1, 4 and 7 are its rivals. The loss is worked out from Eq. 12.
-_SCORES = (2.0, 0.5, -1.0, 1.5, 0.25, -0.5, 1.0)
-_CHOSEN, _REJECTED = 3, (1, 4, 7)
-_LPO_LOSS = 4.0661575972
-_TOLERANCE = 1e-9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,30 +68,6 @@ def _gpus() -> list[dict[str, Any]]:
     return [{"name": device.name, "memory_gib": round(device.total_memory / _GIB, 1)} for device in devices]
 
 
-def _lpo_loss_is_right() -> str:
-    """The LPO loss of a small example against the value that Eq. 12 gives by hand."""
-    from recbole_lpo.core.objectives import lpo
-
-    log_prob = torch.log_softmax(torch.tensor(_SCORES, dtype=torch.float64), dim=0)
-    rejected = torch.tensor([item - 1 for item in _REJECTED])
-    loss = lpo(log_prob[None, _CHOSEN - 1], log_prob[rejected][None], tau=0.1).item()
-    if abs(loss - _LPO_LOSS) <= _TOLERANCE:
-        return ""
-    return f"is {loss:.10f}, must be {_LPO_LOSS:.10f}"
-
-
-def _target_rank_is_right() -> str:
-    """The rank by counting against the place in a sorted list."""
-    from recbole_lpo.core.ranking import target_rank
-
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.stack([torch.randperm(100, generator=generator) for _ in range(20)]).float()
-    target = torch.randint(100, (20,), generator=generator)
-    place = (scores.argsort(dim=1, descending=True) == target[:, None]).int().argmax(dim=1) + 1
-    wrong = int((target_rank(scores, target) != place).sum())
-    return f"{wrong} of {len(target)} ranks differ from the place in a sorted list" if wrong else ""
-
-
 def _recbole_can_be_imported() -> str:
     """RecBole's own entry points."""
     import recbole.quick_start
@@ -106,9 +76,14 @@ def _recbole_can_be_imported() -> str:
 
 
 _CHECKS: dict[str, Callable[[], str]] = {
-    "LPO loss": _lpo_loss_is_right,
-    "target rank": _target_rank_is_right,
     "import of RecBole": _recbole_can_be_imported,
+    "loss of every objective": self_check.losses_are_right,
+    "softmax over all items": self_check.softmax_is_right,
+    "rank of the target": self_check.ranks_are_right,
+    "draws of rivals": self_check.draws_are_right,
+    "training, saving and loading": self_check.a_run_is_right,
+    "GPU": self_check.a_gpu_agrees_with_the_cpu,
+    "writing files here": self_check.a_file_can_be_written,
 }
 
 

@@ -258,12 +258,10 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(
-            f"{name} = {value!r}: must be {_KIND_NAMES[kind]} ({metadata['meaning']}).{_allowed(metadata)}"
-        )
+        raise InputError(f"{name} = {value!r}: must be {_KIND_NAMES[kind]} ({metadata['meaning']}).{allowed(metadata)}")
     if "choices" in metadata and value not in metadata["choices"]:
         hint = did_you_mean(str(value), metadata["choices"])
-        raise InputError(f"{name} = {value}: unknown ({metadata['meaning']}).{_allowed(metadata)}{hint}")
+        raise InputError(f"{name} = {value}: unknown ({metadata['meaning']}).{allowed(metadata)}{hint}")
     inside = (
         value == value
         and value not in (float("inf"), float("-inf"))
@@ -275,7 +273,7 @@ def _checked(name: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         else True
     )
     if not inside:
-        raise InputError(f"{name} = {value}: out of range ({metadata['meaning']}).{_allowed(metadata)}")
+        raise InputError(f"{name} = {value}: out of range ({metadata['meaning']}).{allowed(metadata)}")
     return value
 
 
@@ -295,7 +293,8 @@ _KIND_NAMES = {
 }  # fmt: skip
 
 
-def _allowed(metadata: Mapping[str, Any]) -> str:
+def allowed(metadata: Mapping[str, Any]) -> str:
+    """What a setting may be, as a sentence with a space before it; empty where its type says all."""
     if "choices" in metadata:
         return f" Allowed: {', '.join(metadata['choices'])}."
     signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}

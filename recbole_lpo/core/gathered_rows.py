@@ -49,5 +49,5 @@ class _SparseRows(Function):
 
 
 def _make_gradient_dense(weight: Tensor) -> None:
-    if weight.grad.is_sparse:
+    if weight.grad is not None and weight.grad.is_sparse:
         weight.grad = weight.grad.to_dense()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -66,8 +67,8 @@ def draw_from_probabilities(
     if 4 * k * excess > n_columns:
         return draw_from_scores(score_of, shape, k, scale=scale, exclude=exclude, generator=generator)
     # float64: a product of a float32 with M would miss columns where M is large.
-    wide = {"dtype": torch.float64, "generator": generator, "device": exclude.device}
-    candidates = (torch.rand((n_rows, n_candidates(k)), **wide) * (n_columns + excess)).long()
+    uniform = partial(torch.rand, dtype=torch.float64, generator=generator, device=exclude.device)
+    candidates = (uniform((n_rows, n_candidates(k))) * (n_columns + excess)).long()
     by_score = candidates >= n_columns
     # What comes after is drawn anew once the scores are known.
     candidates = candidates.masked_fill(by_score.cummax(dim=1).values, -1)
@@ -75,7 +76,7 @@ def draw_from_probabilities(
     met = by_score.any(dim=1)
 
     def next_by_score(rows: Tensor, scores: Tensor) -> Tensor:
-        point = torch.rand((len(rows), 1), **wide) * excess
+        point = uniform((len(rows), 1)) * excess
         reached = torch.cumsum(torch.expm1(scores.double().clamp(max=1) / scale), dim=1)
         found = torch.searchsorted(reached, point, right=True)
         return torch.where((found < n_columns) & met[rows, None], found, -1)

@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recbole.utils import FeatureType
 
+from recbole_lpo.data.token_codes import READ_AS_MISSING
 from recbole_lpo.errors import InputError, did_you_mean
 
-_CHUNK_ROWS = 1_000_000
+_CHUNK_ROWS = 100_000
+_CHUNK_CHARACTERS = 1 << 20
+_TYPES = tuple(kind.value for kind in FeatureType)
+# What RecBole drops with a log line, and the token that it keeps for padding.
+_NO_IDS = (*READ_AS_MISSING, "", "[PAD]")
+_MEND = "Mend the file, or make it anew with `recbole-lpo prepare`."
 
 
 def check_interaction_file(path: Path, config) -> None:
     """Raise InputError, in one line, where the `.inter` file cannot make a dataset of sequences.
 
-    Checks the header (columns, types), that there are rows, and that every time is a number.
+    Checks the encoding, the header (columns, types), that there are rows, that none has more cells than the header,
+    that every user and item has a name that RecBole keeps, and that every time is a finite number.
     """
+    separator = config["field_separator"]
+    if not isinstance(separator, str) or not separator:
+        raise InputError(f"field_separator = {separator!r}: must be text, one character or more.")
+    has_quotes = _scan(path, config["encoding"])
     columns = _header(path, config)
     needed = {config["USER_ID_FIELD"]: "token", config["ITEM_ID_FIELD"]: "token", config["TIME_FIELD"]: "float"}
     for field, kind in needed.items():
         if field not in columns:
             raise InputError(
                 f"{path}: has no column {field!r}; its columns are {', '.join(columns)}."
-                f"{did_you_mean(field, columns)} Name it in the header as {field}:{kind}, or set USER_ID_FIELD, "
+                f"{did_you_mean(str(field), columns)} Name it in the header as {field}:{kind}, or set USER_ID_FIELD, "
                 "ITEM_ID_FIELD, TIME_FIELD to the names that the file has."
             )
         if columns[field] != kind:
             raise InputError(f"{path}: column {field!r} has type {columns[field]!r}; RecBole needs {field}:{kind}.")
-    _check_rows(path, config)
+    _check_rows(path, config, has_quotes=has_quotes)
+
+
+def _scan(path: Path, encoding: str) -> bool:
+    """Whether the file has a quotation mark anywhere. Raises InputError for another encoding and for a NUL byte."""
+    has_quotes = False
+    try:
+        with open(path, encoding=encoding, newline="") as file:
+            while text := file.read(_CHUNK_CHARACTERS):
+                has_quotes = has_quotes or '"' in text
+                if "\0" in text:
+                    raise InputError(f"{path}: has a NUL byte. It is damaged, or in another encoding.")
+    except (LookupError, TypeError):
+        raise InputError(f"encoding = {encoding!r}: there is no such encoding. RecBole's default is utf-8.") from None
+    except (UnicodeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    return has_quotes
 
 
 def _header(path: Path, config) -> dict[str, str]:
     """Column names and types of an atomic file's first line."""
-    try:
-        with open(path, encoding=config["encoding"]) as file:
-            line = file.readline().rstrip("\r\n")
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    with open(path, encoding=config["encoding"]) as file:
+        line = file.readline().rstrip("\n")
     if line.startswith("\ufeff"):
         raise InputError(f"{path}: starts with a byte order mark. Save it as UTF-8 without one.")
     if not line:
-        raise InputError(f"{path}: is empty. An atomic file starts with a header as user_id:token, item_id:token, ...")
+        what = "its first line is empty" if path.stat().st_size else "is empty"
+        raise InputError(f"{path}: {what}. An atomic file starts with a header as user_id:token, item_id:token, ...")
     columns = {}
     for cell in line.split(config["field_separator"]):
         name, separator, kind = cell.partition(":")
@@ -50,34 +77,65 @@ def _header(path: Path, config) -> dict[str, str]:
                 f"{path}: the header cell {cell!r} has no type. Write name:type, as user_id:token, separated by "
                 f"{config['field_separator']!r}."
             )
+        if kind not in _TYPES:
+            raise InputError(f"{path}: the header cell {cell!r} has an unknown type. Allowed: {', '.join(_TYPES)}.")
+        if name in columns:
+            raise InputError(f"{path}: has two columns {name!r}. Leave one out.")
         columns[name] = kind
     return columns
 
 
-def _check_rows(path: Path, config) -> None:
-    time = f"{config['TIME_FIELD']}:float"
+def _check_rows(path: Path, config, *, has_quotes: bool) -> None:
+    time = config["TIME_FIELD"]
+    ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
+    n_rows = 0
     try:
-        chunks = pd.read_csv(
+        # RecBole reads through pandas' slow engine. The fast one reads alike where there are no quotation marks.
+        with pd.read_csv(
             path,
             sep=config["field_separator"],
-            usecols=[time],
             dtype=str,
             keep_default_na=False,
             chunksize=_CHUNK_ROWS,
             encoding=config["encoding"],
-        )
-        n_rows = 0
-        for chunk in chunks:
-            times = pd.to_numeric(chunk[time], errors="coerce").to_numpy(np.float64)
-            wrong = np.flatnonzero(~np.isfinite(times))
-            if len(wrong):
-                value, line = chunk[time].iloc[wrong[0]], n_rows + wrong[0] + 2
-                raise InputError(
-                    f"{path}: line {line}: {config['TIME_FIELD']} is {value!r}, not a number ({len(wrong)} such rows). "
-                    "Mend the file, or make it anew with `recbole-lpo prepare`."
-                )
-            n_rows += len(chunk)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            engine="python" if has_quotes or len(config["field_separator"]) > 1 else "c",
+        ) as chunks:
+            for chunk in chunks:
+                if not isinstance(chunk.index, pd.RangeIndex):
+                    raise InputError(f"{path}: line {n_rows + 2}: has more cells than the header. {_MEND}")
+                for field in ids:
+                    _check_ids(path, chunk[f"{field}:token"], n_rows + 2, has_quotes=has_quotes)
+                _check_times(path, chunk[f"{time}:float"], n_rows + 2)
+                n_rows += len(chunk)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if n_rows == 0:
         raise InputError(f"{path}: has a header and no interactions.")
+
+
+def _check_ids(path: Path, ids: pd.Series, first_line: int, *, has_quotes: bool) -> None:
+    field = ids.name.partition(":")[0]
+    missing = np.flatnonzero(ids.isna() | ids.isin(_NO_IDS))
+    if len(missing):
+        value, line = ids.iloc[missing[0]], first_line + missing[0]
+        raise InputError(
+            f"{path}: line {line}: {field} is {value!r}, which RecBole takes for a missing value or for padding "
+            f"({len(missing)} such rows). Give it another name, or remove the line."
+        )
+    if has_quotes:
+        swallowed = np.flatnonzero(ids.str.contains("[\t\r\n]"))
+        if len(swallowed):
+            value, line = ids.iloc[swallowed[0]][:40], first_line + swallowed[0]
+            raise InputError(
+                f"{path}: line {line}: {field} is {value!r}...: a quotation mark opens here and closes cells later. "
+                f"{_MEND}"
+            )
+
+
+def _check_times(path: Path, texts: pd.Series, first_line: int) -> None:
+    field = texts.name.partition(":")[0]
+    times = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(times))
+    if len(wrong):
+        value, line = texts.iloc[wrong[0]], first_line + wrong[0]
+        raise InputError(f"{path}: line {line}: {field} is {value!r}, not a number ({len(wrong)} such rows). {_MEND}")

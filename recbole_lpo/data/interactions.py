@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_lpo.data.raw_rows import LARGEST_EXACT_FLOAT, RawRows
+from recbole_lpo.data.raw_rows import FIRST_INEXACT_FLOAT, RawRows
 from recbole_lpo.data.runs import runs
 from recbole_lpo.data.token_codes import TokenCodes
 from recbole_lpo.errors import InputError
@@ -68,10 +68,11 @@ def _join_times(times: list[np.ndarray]) -> np.ndarray:
         return np.empty(0, np.int64)
     kinds = {chunk.dtype.kind for chunk in times}
     if kinds == {"i", "f"}:
-        largest = max(np.abs(chunk).max(initial=0) for chunk in times)
-        if not largest <= LARGEST_EXACT_FLOAT:
+        # In Python's integers: the smallest int64 has no absolute value of its own kind.
+        largest = max(abs(int(end)) for chunk in times for end in (chunk.min(initial=0), chunk.max(initial=0)))
+        if largest >= FIRST_INEXACT_FLOAT:
             raise InputError(
-                f"The times are partly fractions and partly whole numbers up to {int(largest)}, beyond 2^53: no number "
+                f"The times are partly fractions and partly whole numbers up to {largest}, beyond 2^53: no number "
                 f"format keeps their order. Write them all as whole numbers."
             )
     return np.concatenate(times)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_lpo.data.raw_json import record_blocks
+from recbole_lpo.data.raw_json import record_blocks, text_of
 from recbole_lpo.errors import InputError
 
 
@@ -27,8 +27,8 @@ def read_item_categories(path: Path, wanted: Collection[str], *, progress: bool 
     number_of: dict[str, int] = {}
     numbers: dict[str, list[int]] = {}
     for block in record_blocks(path, progress=progress):
-        for _, record in block:
-            item = str(record.get("asin", "")).strip()
+        for number, record in block:
+            item = text_of(record.get("asin", ""), "asin", number, path).strip()
             if item not in wanted or item in numbers:
                 continue
             names = dict.fromkeys(_category_names(record.get("categories", record.get("category"))))

@@ -29,6 +29,7 @@ def load_dataset(config):
 
     Raises InputError, in one line, for files that cannot be used.
     """
+    _refuse_pickles(config)
     check_files(config)
     try:
         dataset = create_dataset(config)
@@ -101,6 +102,18 @@ def exact_in_float32(times: pd.Series, users: pd.Series) -> pd.Series:
 
 def _scores_whole_rows(model_class: type) -> bool:
     return getattr(model_class, "full_sort_predict", None) is not AbstractRecommender.full_sort_predict
+
+
+def _refuse_pickles(config) -> None:
+    """RecBole takes a dataset that an earlier run pickled over its files, and to load a pickle can run any code."""
+    way_out = "A pickle can run code when it is loaded; datasets are read from their atomic files alone."
+    for key in ("dataset_save_path", "dataloaders_save_path"):
+        if config[key]:
+            raise InputError(f"{key} = {config[key]}: is not supported. {way_out} Leave it out.")
+    folder = Path(config["checkpoint_dir"])
+    pickles = [*folder.glob("*Dataset.pth"), *folder.glob("*-dataloader.pth")]
+    if pickles:
+        raise InputError(f"{pickles[0]}: RecBole would load this pickle. {way_out} Remove it.")
 
 
 def check_files(config) -> None:

@@ -31,7 +31,7 @@ from recbole_lpo.data.item_categories import read_item_categories
 from recbole_lpo.data.k_core import k_core_mask
 from recbole_lpo.data.raw_formats import Reader, reader_of
 from recbole_lpo.data.raw_rows import RawRows, ReadOptions
-from recbole_lpo.data.text_lines import check_is_file
+from recbole_lpo.data.text_lines import check_is_file, exists
 from recbole_lpo.errors import InputError
 
 _logger = logging.getLogger("recbole_lpo")
@@ -94,6 +94,10 @@ def prepare(
         raise InputError(f"--k_core={k_core}: must be 0 (no filter) or more.")
     if item_metadata is not None:
         check_is_file(Path(item_metadata))
+    if separator is not None and (not separator or set(separator) & set('"\r\n')):
+        raise InputError(
+            f"--separator={separator!r}: must be one or more characters, none of them a line end or a quotation mark."
+        )
     options = ReadOptions(user_column, item_column, time_column, separator, progress)
 
     raw = gather(_read_all(reader, paths, options))
@@ -171,7 +175,7 @@ def _check_output(output_dir: Path, name: str, *, overwrite: bool) -> Path:
             f"--name={name!r}: must be letters, digits, '_', '-' and '.', and start with a letter, a digit or '_'."
         )
     path = output_dir / name / f"{name}.inter"
-    if path.exists() and not overwrite:
+    if exists(path, "made") and not overwrite:
         raise InputError(f"{path}: exists already. Add --overwrite to replace it, or take another --name or --output.")
     return path
 

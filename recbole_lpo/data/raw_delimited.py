@@ -100,7 +100,7 @@ def _quoted_chunks(path: Path, separator: str, *, progress: bool) -> Iterator[Nu
     numbers, rows = [], []
     try:
         for row in reader:
-            if row:
+            if row and not (len(row) == 1 and _is_blank(row[0])):
                 # A quoted text may hold line ends: only the reader knows the true number.
                 numbers.append(reader.line_num)
                 rows.append(row)

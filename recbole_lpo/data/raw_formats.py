@@ -81,7 +81,8 @@ def _read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRows]:
 
 def _refuse_columns(path: Path, options: ReadOptions) -> None:
     for role in ("user", "item", "time"):
-        if name := getattr(options, f"{role}_column"):
+        name = getattr(options, f"{role}_column")
+        if name is not None:
             raise InputError(f"--{role}_column={name}: the columns of {path} have no names; leave the flag out.")
 
 

@@ -24,9 +24,14 @@ def read_json_lines(path: Path, options: ReadOptions) -> Iterator[RawRows]:
     Raises InputError, with the line, for a line that is not a record, a missing key, or an id that is not text or a
     whole number.
     """
-    user_key = options.user_column or "reviewerID"
-    item_key = options.item_column or "asin"
-    time_key = options.time_column or "unixReviewTime"
+    user_key, item_key, time_key = (
+        usual if named is None else named
+        for named, usual in (
+            (options.user_column, "reviewerID"),
+            (options.item_column, "asin"),
+            (options.time_column, "unixReviewTime"),
+        )
+    )
     for block in record_blocks(path, progress=options.progress):
         users, items, times, numbers = [], [], [], []
         for number, record in block:
@@ -36,7 +41,7 @@ def read_json_lines(path: Path, options: ReadOptions) -> Iterator[RawRows]:
                 raise _missing_key(error.args[0], record, number, path) from None
             users.append(user if type(user) is str else _id_text(user, user_key, number, path))
             items.append(item if type(item) is str else _id_text(item, item_key, number, path))
-            times.append(str(time))
+            times.append(text_of(time, time_key, number, path))
             numbers.append(number)
         yield RawRows(path, users, items, parse_times(times, numbers, path), numbers)
 
@@ -83,13 +88,24 @@ def _parse_python(line: str) -> object:
 
 def _id_text(value: object, key: str, number: int, path: Path) -> str:
     if type(value) is int:
-        return str(value)
+        return text_of(value, key, number, path)
     raise InputError(f"{path}, line {number}: the id in {key!r} is {value!r}; it must be text or a whole number.")
 
 
+def text_of(value: object, key: str, number: int, path: Path) -> str:
+    """`str(value)`; raises InputError, with the line, for a whole number that Python will not write."""
+    try:
+        return str(value)
+    except ValueError:
+        # Python refuses to write a whole number of thousands of digits, which a hexadecimal one can be.
+        raise InputError(f"{path}, line {number}: the number in {key!r} has thousands of digits.") from None
+
+
 def _missing_key(key: str, record: dict[str, Any], number: int, path: Path) -> InputError:
-    hint = did_you_mean(key, record)
+    # The keys of a Python dictionary may be anything.
+    names = [name for name in record if isinstance(name, str)]
+    hint = did_you_mean(key, names)
     return InputError(
-        f"{path}, line {number}: no {key!r}; the record has {show_names(list(record))}.{hint} Name the right ones with "
+        f"{path}, line {number}: no {key!r}; the record has {show_names(names)}.{hint} Name the right ones with "
         f"--user_column, --item_column, --time_column."
     )

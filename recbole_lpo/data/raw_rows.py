@@ -10,8 +10,8 @@ import numpy as np
 
 from recbole_lpo.errors import InputError
 
-# From here on, float64 can no longer tell neighbouring whole numbers apart.
-LARGEST_EXACT_FLOAT = 2.0**53
+# This one float64 cannot tell from the next whole number.
+FIRST_INEXACT_FLOAT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def parse_times(texts: Sequence[str], numbers: Sequence[int], path: Path) -> np.
     """The times (n,) as int64 where all are whole numbers, as float64 otherwise.
 
     Raises InputError, with the line, for text that is not a number, for NaN and infinity, and for numbers so large that
-    their order would be lost (beyond 2^53 for fractions, beyond 2^63 for whole numbers).
+    their order would be lost (from 2^53 on where there are fractions, from 2^63 on where all are whole numbers).
     """
     try:
         return np.fromiter(map(int, texts), dtype=np.int64, count=len(texts))
@@ -53,9 +53,9 @@ def parse_times(texts: Sequence[str], numbers: Sequence[int], path: Path) -> np.
 
 
 def check_times(times: np.ndarray, numbers: Sequence[int], path: Path) -> np.ndarray:
-    """`times` (n,) itself, float64; raises InputError at the first one that is NaN, infinite or beyond 2^53."""
+    """`times` (n,) itself, float64; raises InputError at the first one that is NaN, infinite or 2^53 and more."""
     # A comparison with NaN is false, so this one test finds NaN, infinity and the too large.
-    wrong = np.flatnonzero(~(np.abs(times) <= LARGEST_EXACT_FLOAT))
+    wrong = np.flatnonzero(~(np.abs(times) < FIRST_INEXACT_FLOAT))
     if wrong.size:
         place = int(wrong[0])
         raise _wrong_time(str(times[place]), numbers[place], path)
@@ -72,6 +72,6 @@ def _to_float(text: str, number: int, path: Path) -> float:
 def _wrong_time(text: str, number: int, path: Path) -> InputError:
     shown = text if len(text) <= 40 else text[:40] + "..."
     return InputError(
-        f"{path}, line {number}: the time {shown.strip()!r} is not a finite number up to 2^53 (whole: 2^63). Mend or "
+        f"{path}, line {number}: the time {shown.strip()!r} is not a finite number below 2^53 (whole: 2^63). Mend or "
         f"remove the line; dates must be converted to seconds first; a file with a header needs --source=csv."
     )

@@ -83,12 +83,27 @@ def byte_bar(total: int | None, title: str, *, progress: bool) -> tqdm:
 
 
 def check_is_file(path: Path) -> None:
-    """Raises InputError, with the nearest name in the same folder, where `path` is not a file."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder. Give the file inside it.")
-    if not path.exists():
+    """Raises InputError, with the nearest name in the same folder, where `path` is not a file on disk."""
+    if not exists(path, "read"):
         neighbours = os.listdir(path.parent) if path.parent.is_dir() else []
         raise InputError(f"{path}: no such file.{did_you_mean(path.name, neighbours)}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder. Give the file inside it.")
+    if not path.is_file():
+        # It is read twice, the first time for its first line, and its size is the length of the progress bar.
+        raise InputError(f"{path}: is a pipe or a device. Save its content to a file, and give that.")
+
+
+def exists(path: Path, what: str) -> bool:
+    """Whether there is anything at `path`; InputError, "cannot be <what>", where the file system refuses the name."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        shown = str(path) if len(str(path)) <= 80 else f"{str(path)[:80]}..."
+        raise InputError(f"{shown}: cannot be {what} ({getattr(error, 'strerror', None) or error}).") from None
+    return True
 
 
 def _open_file(path: Path) -> BinaryIO:

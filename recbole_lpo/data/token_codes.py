@@ -11,7 +11,7 @@ import numpy as np
 from recbole_lpo.errors import InputError
 
 # RecBole reads atomic files with pandas' defaults: these words become NaN, and the rows are dropped with a log line.
-_READ_AS_MISSING = frozenset(
+READ_AS_MISSING = frozenset(
     {
         *("NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None"),
         *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
@@ -76,7 +76,7 @@ def _reason_to_refuse(token: str) -> str | None:
         return "has a tab, a line end or another control character"
     if token.startswith('"'):
         return "starts with a quotation mark, which RecBole would take for quoting"
-    if token in _READ_AS_MISSING:
+    if token in READ_AS_MISSING:
         return "would be read as a missing value by RecBole and silently dropped"
     if token == "[PAD]":
         return "is the token that RecBole keeps for padding"

@@ -1,0 +1,78 @@
+"""`recbole-lpo settings`: every setting of the plugin in one document, made from the code and the settings files."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from dataclasses import fields
+from functools import cache
+
+from recbole_lpo.properties_files import PROPERTIES
+from recbole_lpo.settings import GROUPS, allowed
+
+_DOCUMENTED = re.compile(r"^(\w+):[^#]*#\s*\((?P<kind>.+?)\)(?=\s|$)\s*(?P<text>.*)$")
+_CONTINUED = re.compile(r"^\s+#\s*(.*)$")
+_TITLES = {"LossSettings": "Loss", "LikelihoodSettings": "Likelihood objectives", "SplitSettings": "Head and tail"}
+_HEAD = """# Settings of recbole_lpo
+
+Written by `recbole-lpo settings > properties/README.md`; do not edit. Default and allowed values come from
+`recbole_lpo/settings.py`, the rest from the comments of the yaml files beside this one. A preset, an objective, a model
+or a dataset may start from another value: see its file. All of RecBole's own settings work as in RecBole. A setting is
+given as `--key=value`, in a file for `--config_files`, or in `config_dict`; a value is data and is never run as code.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command takes none of its own."""
+    parser.description = "Write the reference of all settings of recbole_lpo to standard output, as markdown."
+
+
+def main(args: argparse.Namespace) -> int:
+    """Writes the reference; returns 0."""
+    sys.stdout.write(reference())
+    return 0
+
+
+def reference() -> str:
+    """The document: a section for each group of settings, a table row for each setting."""
+    parts = [_HEAD]
+    for group in GROUPS:
+        title = _TITLES.get(group.__name__, "Every run")
+        purpose = (inspect.getdoc(group) or "").splitlines()[0]
+        parts.append(f"## {title}\n\n{purpose}\n")
+        parts.append("| setting | type, unit | default | allowed | meaning | file |\n|---|---|---|---|---|---|")
+        for spec in fields(group):
+            kind, text, file = _comments()[spec.name]
+            range_ = allowed(spec.metadata).removeprefix(" Allowed: ").removesuffix(".") or "any"
+            meaning = f"{spec.metadata['meaning']}. {text}"
+            cells = (f"`{spec.name}`", kind, f"`{_as_typed(spec.default)}`", range_, meaning, f"[{file}]({file})")
+            parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+@cache
+def _comments() -> dict[str, tuple[str, str, str]]:
+    """(type and unit, meaning, file) of every setting that a yaml file documents; the first file counts."""
+    found: dict[str, tuple[str, str, str]] = {}
+    first = [PROPERTIES / "overall.yaml", PROPERTIES / "objective" / "lpo.yaml"]
+    for path in [*first, *sorted(PROPERTIES.rglob("*.yaml"))]:
+        open_key = None
+        for line in path.read_text(encoding="utf-8").splitlines():
+            start, more = _DOCUMENTED.match(line), _CONTINUED.match(line)
+            if start:
+                open_key = None if start[1] in found else start[1]
+                if open_key:
+                    found[open_key] = (start["kind"], start["text"], path.relative_to(PROPERTIES).as_posix())
+            elif more and open_key:
+                kind, text, file = found[open_key]
+                found[open_key] = (kind, f"{text} {more[1].strip()}".strip(), file)
+            else:
+                open_key = None
+    return found
+
+
+def _as_typed(default: object) -> str:
+    return "~" if default is None else str(list(default)) if isinstance(default, tuple) else str(default)

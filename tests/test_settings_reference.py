@@ -1,0 +1,25 @@
+"""The reference of all settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_lpo.cli import main
+from recbole_lpo.properties_files import PROPERTIES
+from recbole_lpo.settings import KEYS
+from recbole_lpo.settings_reference import reference
+
+
+def test_the_command_writes_the_reference_that_is_in_the_repository(capsys):
+    assert main(["settings"]) == 0
+    written = (PROPERTIES / "README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == written, "out of date: recbole-lpo settings > properties/README.md"
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_setting_has_a_row_with_its_type_its_default_and_its_meaning(key):
+    (row,) = [line for line in reference().splitlines() if line.startswith(f"| `{key}` |")]
+    kind, default, allowed, meaning, file = (cell.strip() for cell in row.replace(r"\|", "/").split("|")[2:7])
+    assert kind.split(",")[0].split()[0] in ("str", "int", "float", "bool", "dict", "list")
+    assert default.strip("`") and allowed and file.startswith("[")
+    assert KEYS[key]["meaning"] in meaning and len(meaning) > len(KEYS[key]["meaning"]) + 10
