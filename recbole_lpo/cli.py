@@ -10,6 +10,7 @@ from typing import Any
 from recbole_lpo import evaluate_cli, recommend_cli
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
+from recbole_lpo.distributed.group import launched, speaks_first, writes
 from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import run
@@ -35,6 +36,7 @@ options of run
   --dataset, -d NAME        <data_path>/NAME/NAME.inter; ml-100k comes with RecBole
   --config_files="A B"      yaml files of settings, later ones over earlier ones
   --preset=NAME             paper | published_code | log_prob
+  --nproc=N                 train with N processes (or: torchrun --nproc_per_node=N run_recbole_lpo.py ...)
   --quiet                   no progress bars, only the table
   --key=value               any setting of RecBole or of properties/*.yaml, as in RecBole
 
@@ -47,7 +49,7 @@ _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet",)
 _PLUGIN = "--plugin="
 # Never read as a number or a list.
-_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "study", "baseline", "output")
+_TEXTS = ("model", "models", "dataset", "datasets", "config_files", "run_dir", "study", "baseline", "output", "ip")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,14 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_plugins(plugins)
         return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}\n")
         return WRONG_INPUT
     except RunError as error:
-        sys.stderr.write(f"failed: {error}\n")
+        _say(f"failed: {error}\n")
         return FAILED
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        _say("interrupted\n")
         return INTERRUPTED
+
+
+def _say(why: str) -> None:
+    if speaks_first():
+        sys.stderr.write(why)
 
 
 def _dispatch(arguments: list[str], plugins: list[str]) -> int:
@@ -75,6 +82,8 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         return DONE
     if command == "run":
         return _run(rest)
+    if launched() is not None:
+        raise InputError(f"{command}: torchrun starts the command `run` alone. Start this one without it.")
     if command == "compare":
         return _compare(rest, plugins)
     modules = {"evaluate": evaluate_cli, "recommend": recommend_cli, "prepare": prepare_cli, "doctor": _doctor()}
@@ -123,7 +132,7 @@ def _run(arguments: list[str]) -> int:
             finished.append(run(model=name, config_file_list=files, config_dict=dict(given), quiet=quiet))
     finally:
         # What was computed is shown even where a later model fails or is interrupted.
-        if finished:
+        if finished and writes():
             sys.stdout.write(result_table(finished) + "\n")
             sys.stdout.write("".join(f"{one['model']}: {one['run_dir']}\n" for one in finished))
     return DONE

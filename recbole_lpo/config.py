@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import recbole.config.configurator as configurator
+import torch
 from recbole.utils import ModelType
 
 from recbole_lpo.config_checks import RECBOLE_PROPERTIES, WHOLE_NUMBERS, check_keys, check_metrics, check_values
+from recbole_lpo.distributed.group import launched
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.properties_files import parse_value, read_preset, read_property, read_yaml
-from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, check_own_keys
+from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, ProcessSettings, check_own_keys
 
 _EVERY_RUN = "overall"
 
@@ -102,9 +104,17 @@ class Config(configurator.Config):
         super()._set_default_parameters()
 
     def _init_device(self) -> None:
+        final, place = self.final_config_dict, launched()
+        # The environment says it; RecBole would open a process group of its own.
+        final.pop("local_rank", None)
+        here = place.local_world if place else ProcessSettings.from_config(final).nproc
         if "gpu_id" not in self.external_config_dict and "CUDA_VISIBLE_DEVICES" in os.environ:
-            self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+            final["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+        elif "gpu_id" not in self.external_config_dict and here > 1:
+            final["gpu_id"] = ",".join(map(str, range(here)))
         super()._init_device()
+        if place and final["device"].type == "cuda":
+            final["device"] = torch.device("cuda", place.local_rank)
 
 
 def load_internal_settings(config: configurator.Config, recbole_loads, model: str, model_class: type, dataset: str):

@@ -15,24 +15,27 @@ from recbole.utils import init_seed
 from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
+from recbole_lpo.distributed.checks import check_processes
+from recbole_lpo.distributed.group import launched, process_group
+from recbole_lpo.distributed.launch import launch
+from recbole_lpo.distributed.ranks import ranks_of, set_ranks
+from recbole_lpo.distributed.shared_folder import shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
-    new_run_folder,
     read_settings,
     write_history,
     write_metrics,
     write_per_user,
-    write_settings,
 )
-from recbole_lpo.settings import RunSettings
+from recbole_lpo.settings import ProcessSettings, RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
-from recbole_lpo.trainer.run_log import run_log, without_tensorboard
+from recbole_lpo.trainer.run_log import without_tensorboard
 
 __all__ = ["LoadedRun", "evaluate", "load", "objective_function", "recommend", "run"]
 
@@ -68,14 +71,27 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, evaluate its best weights on the test set, and leave a run folder.
 
-    Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls.
+    Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls. With
+    `nproc` in the settings it starts that many processes; a script that torchrun starts is one of several already.
     quiet: no progress bars, and only warnings on stderr.
     Returns the content of `metrics.json` and `run_dir`. Raises InputError for input that the user can mend, RunError
     for a run that cannot go on.
     """
-    started = perf_counter()
+    arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list, "config_dict": config_dict}
+    config = Config(**arguments)
+    check_processes(config)
+    processes = ProcessSettings.from_config(config)
+    if processes.world > 1 and launched() is None:
+        return launch({**arguments, "quiet": quiet}, processes)
+    with process_group(config["device"]) as ranks:
+        set_ranks(config, ranks)
+        return ranks.told(_run(config, quiet=quiet or not ranks.writes))
+
+
+def _run(config: Config, *, quiet: bool) -> dict[str, Any]:
+    """A run in one process, or in one of those that share it."""
+    started, ranks = perf_counter(), ranks_of(config)
     keep_freed_memory()
-    config = Config(model, dataset, config_file_list, config_dict)
     if quiet or not sys.stderr.isatty():
         # A bar redraws its line; in a file it would fill pages.
         config["show_progress"] = False
@@ -83,9 +99,8 @@ def run(
         folder = reference_folder(config, lambda settings: run(config_dict=settings, quiet=quiet))
         config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
     named = {"dataset": config["dataset"], "model": config["model"], "seed": config["seed"]}
-    with new_run_folder(config["run_dir"], **named) as folder, run_log(folder, quiet=quiet):
+    with shared_run_folder(config, quiet=quiet, **named) as folder:
         config["checkpoint_dir"] = str(folder / CHECKPOINTS)
-        write_settings(folder, config.given)
         prepared = _prepare(config)
         trainer = prepared.trainer
         trainer.run_dir, trainer.about = folder, _about(prepared)
@@ -100,11 +115,13 @@ def run(
         seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
         metrics = named | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
         metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
-        write_history(folder, getattr(trainer, "history", []))
-        if tested.evaluation:
-            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-            write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
-        write_metrics(folder, metrics)
+        metrics["processes"] = ranks.world
+        if ranks.writes:
+            write_history(folder, getattr(trainer, "history", []))
+            if tested.evaluation:
+                users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
+                write_per_user(folder, tested.evaluation, users, _item_tokens(prepared))
+            write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 
 
@@ -186,18 +203,21 @@ def _prepare(config: Config) -> LoadedRun:
     model = config.model_class(config, train_data._dataset).to(config["device"])
     trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.know_histories(train_data, valid_data)
+    if not ranks_of(config).writes:
+        # Weights are the same everywhere by now; dropout and negatives are each process's own.
+        init_seed(ranks_of(config).own_seed(config["seed"]), config["reproducibility"])
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
 
 
 def _curve(prepared: LoadedRun) -> list[float]:
     """The strengths of the adjustment that a run measures beside its own.
 
-    None where there is no tail to lift, where the held-out item is ranked among a few candidates, where a user may have
-    several, and where several processes would each have a part of the users.
+    None where there is no tail to lift, where the held-out item is ranked among a few candidates, and where a user may
+    have several.
     """
     config, settings = prepared.config, prepared.trainer.run_settings
     ranked = set(config["eval_args"]["mode"].values()) == {"full"} and "LS" in config["eval_args"]["split"]
-    if not ranked or not config["single_spec"] or prepared.split.is_head[1:].all():
+    if not ranked or prepared.split.is_head[1:].all():
         return []
     return [strength for strength in settings.eval_logit_adjust_curve if strength != settings.eval_logit_adjust]
 

@@ -20,10 +20,13 @@ import yaml
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.settings import PROCESS_KEYS
 from recbole_lpo.whole_files import write_whole
 
 SETTINGS, METRICS, PER_USER, HISTORY = "settings.yaml", "metrics.json", "per_user.csv.gz", "history.jsonl"
 CHECKPOINTS = "checkpoint"
+# What says where a run takes place, not what it is; `nproc` stays, as processes draw for themselves.
+_OF_THE_PLACE = {"run_dir", "config_files"} | (PROCESS_KEYS - {"nproc"})
 
 
 @contextmanager
@@ -66,11 +69,12 @@ def write_settings(folder: Path, given: dict[str, Any]) -> None:
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """What yaml can say of the settings of a run, less the folder that it writes to; `data_path` made absolute.
+    """What yaml can say of the settings of a run, less its folder and the place where machines meet; `data_path` made
+    absolute.
 
     Values that yaml cannot say (enums) are RecBole's own derivations from the others, and come back by themselves.
     """
-    plain = {key: value for key, value in given.items() if key not in ("run_dir", "config_files") and _is_plain(value)}
+    plain = {key: value for key, value in given.items() if key not in _OF_THE_PLACE and _is_plain(value)}
     plain["data_path"] = str(Path(plain["data_path"]).resolve())
     return _listed(plain)
 

@@ -175,7 +175,36 @@ class RunSettings(_Validated):
         check_method(self.item_softmax)
 
 
-GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings)
+@dataclass(frozen=True)
+class ProcessSettings(_Validated):
+    """How many processes train a model together, and where they meet; RecBole's names."""
+
+    nproc: int = _setting(1, int, "processes that train together on this machine", low=1)
+    world_size: int | None = _setting(None, int, "processes on all machines; by default nproc", low=1)
+    ip: str = _setting("localhost", str, "address of the machine whose offset is 0")
+    port: int | None = _setting(None, int, "port there; by default a free one", low=1, high=65535)
+    offset: int = _setting(0, int, "processes on the machines before this one", low=0)
+
+    @property
+    def world(self) -> int:
+        """Processes on all machines."""
+        return self.world_size or self.nproc
+
+    def _check_together(self) -> None:
+        if self.offset + self.nproc > self.world:
+            raise InputError(
+                f"world_size = {self.world}: there are offset = {self.offset} processes on the machines before this "
+                f"one and nproc = {self.nproc} here. It must be at least {self.offset + self.nproc}."
+            )
+        if self.world > self.nproc and self.port is None:
+            raise InputError(
+                f"world_size = {self.world} with nproc = {self.nproc}: machines meet at ip and port. Set port to one "
+                "that is free on the machine at ip, the same on all machines."
+            )
+
+
+GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ProcessSettings)
+PROCESS_KEYS = frozenset(spec.name for spec in fields(ProcessSettings))
 LOSS_KEYS = frozenset(spec.name for group in (LossSettings, LikelihoodSettings) for spec in fields(group))
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 

@@ -19,6 +19,7 @@ from recbole_lpo.settings import (
     KEYS,
     LikelihoodSettings,
     LossSettings,
+    ProcessSettings,
     RunSettings,
     SplitSettings,
     check_own_keys,
@@ -52,6 +53,10 @@ OUT_OF_RANGE = {
     "eval_chunk_items": ((0, -5), ">= 1"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
+    "nproc": ((0, -2), ">= 1"),
+    "world_size": ((0, -1), ">= 1"),
+    "port": ((0, 65536), ">= 1 and <= 65535"),
+    "offset": ((-1,), ">= 0"),
 }
 AT_THE_EDGE = {
     "ce_weight": (0,),
@@ -80,6 +85,10 @@ AT_THE_EDGE = {
     "eval_chunk_items": (1,),
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
+    "nproc": (1,),
+    "world_size": (1,),
+    "port": (1, 65535),
+    "offset": (0,),
 }
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
@@ -111,15 +120,15 @@ FLAGS = (
 LISTS = ("eval_logit_adjust_curve",)
 MAY_BE_NONE = {
     "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
-    "likelihood_reembed_epoch", "eval_chunk_items",
+    "likelihood_reembed_epoch", "eval_chunk_items", "world_size", "port",
 }  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch", "eval_chunk_items",
+    "likelihood_reembed_epoch", "eval_chunk_items", "nproc", "world_size", "port", "offset",
 )  # fmt: skip
-TEXTS = ("run_dir", "preset", "pref_reference")
+TEXTS = ("run_dir", "preset", "pref_reference", "ip")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
 # What a choice cannot do without.
@@ -327,6 +336,19 @@ def test_the_rule_of_a_threshold_needs_the_threshold():
         SplitSettings(tail_split_rule="count_threshold")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"nproc": 3, "world_size": 2, "port": 5678}, "world_size = 2: .* It must be at least 3"),
+        ({"nproc": 2, "world_size": 4, "port": 5678, "offset": 3}, "world_size = 4: .* It must be at least 5"),
+        ({"nproc": 2, "world_size": 4}, "machines meet at ip and port. Set port"),
+    ],
+)
+def test_processes_that_have_no_place_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        ProcessSettings(**wrong)
+
+
 def test_a_group_reads_its_own_settings_of_a_mapping_and_no_others():
     found = SplitSettings.from_config({"tail_split_ratio": 0.5, "pref_weight": -1, "learning_rate": 1e-3})
     assert found == SplitSettings(tail_split_ratio=0.5)
@@ -383,7 +405,7 @@ def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
         for key, value in read_yaml(PROPERTIES / "overall.yaml").items()
         if key in KEYS
     }
-    assert content == defaults(SplitSettings, RunSettings)
+    assert content == defaults(SplitSettings, RunSettings, ProcessSettings)
 
 
 @settings(deadline=None)
