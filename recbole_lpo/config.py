@@ -20,6 +20,8 @@ from recbole_lpo.properties_files import parse_value, read_preset, read_property
 from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, ProcessSettings, check_own_keys
 
 _EVERY_RUN = "overall"
+# What RecBole last put into CUDA_VISIBLE_DEVICES for a Config that had no other choice: no scheduler has set that.
+_chosen_here: list[str] = []
 
 
 def own_layers(model: str, dataset: str, *, every_run: bool) -> dict[str, Any]:
@@ -108,10 +110,13 @@ class Config(configurator.Config):
         # The environment says it; RecBole would open a process group of its own.
         final.pop("local_rank", None)
         here = place.local_world if place else ProcessSettings.from_config(final).nproc
-        if "gpu_id" not in self.external_config_dict and "CUDA_VISIBLE_DEVICES" in os.environ:
-            final["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
-        elif "gpu_id" not in self.external_config_dict and here > 1:
-            final["gpu_id"] = ",".join(map(str, range(here)))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if "gpu_id" not in self.external_config_dict:
+            if visible is not None and visible not in _chosen_here:
+                final["gpu_id"] = visible
+            else:
+                final["gpu_id"] = ",".join(map(str, range(here)))
+                _chosen_here[:] = [final["gpu_id"]]
         super()._init_device()
         if place and final["device"].type == "cuda":
             final["device"] = torch.device("cuda", place.local_rank)

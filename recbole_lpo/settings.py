@@ -190,18 +190,6 @@ class ProcessSettings(_Validated):
         """Processes on all machines."""
         return self.world_size or self.nproc
 
-    def _check_together(self) -> None:
-        if self.offset + self.nproc > self.world:
-            raise InputError(
-                f"world_size = {self.world}: there are offset = {self.offset} processes on the machines before this "
-                f"one and nproc = {self.nproc} here. It must be at least {self.offset + self.nproc}."
-            )
-        if self.world > self.nproc and self.port is None:
-            raise InputError(
-                f"world_size = {self.world} with nproc = {self.nproc}: machines meet at ip and port. Set port to one "
-                "that is free on the machine at ip, the same on all machines."
-            )
-
 
 GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ProcessSettings)
 PROCESS_KEYS = frozenset(spec.name for spec in fields(ProcessSettings))

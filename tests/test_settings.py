@@ -336,19 +336,6 @@ def test_the_rule_of_a_threshold_needs_the_threshold():
         SplitSettings(tail_split_rule="count_threshold")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"nproc": 3, "world_size": 2, "port": 5678}, "world_size = 2: .* It must be at least 3"),
-        ({"nproc": 2, "world_size": 4, "port": 5678, "offset": 3}, "world_size = 4: .* It must be at least 5"),
-        ({"nproc": 2, "world_size": 4}, "machines meet at ip and port. Set port"),
-    ],
-)
-def test_processes_that_have_no_place_are_refused(wrong, message):
-    with pytest.raises(InputError, match=message):
-        ProcessSettings(**wrong)
-
-
 def test_a_group_reads_its_own_settings_of_a_mapping_and_no_others():
     found = SplitSettings.from_config({"tail_split_ratio": 0.5, "pref_weight": -1, "learning_rate": 1e-3})
     assert found == SplitSettings(tail_split_ratio=0.5)

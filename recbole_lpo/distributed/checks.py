@@ -16,6 +16,8 @@ from recbole_lpo.settings import ProcessSettings
 def check_processes(config: Config) -> None:
     """Raises InputError where a run of several processes cannot be; says nothing of a run of one."""
     settings, place = ProcessSettings.from_config(config), launched()
+    if place is None:
+        _check_machines(settings)
     world = place.world if place else settings.world
     if world == 1:
         return
@@ -32,6 +34,20 @@ def check_processes(config: Config) -> None:
         raise InputError(
             f"train_batch_size = {config['train_batch_size']}: {world} processes divide each batch among them. It must "
             f"be at least {world}."
+        )
+
+
+def _check_machines(settings: ProcessSettings) -> None:
+    world, n, before = settings.world, settings.nproc, settings.offset
+    if before + n > world:
+        raise InputError(
+            f"world_size = {world}: there are offset = {before} processes on the machines before this one and nproc = "
+            f"{n} here. It must be at least {before + n}."
+        )
+    if world > n and settings.port is None:
+        raise InputError(
+            f"world_size = {world} with nproc = {n}: machines meet at ip and port. Set port to one that is free on the "
+            "machine at ip, the same on all machines."
         )
 
 

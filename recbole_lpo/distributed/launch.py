@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -23,6 +25,7 @@ from recbole_lpo.errors import InputError, RunError
 
 # How long the others may take to end by themselves once one has failed, and to end once they are told to.
 _GRACE_SECONDS = 5.0
+_MEETING = timedelta(seconds=30)
 # What a process may say at its end. Where several failed, the first kind in this order is the cause of the others.
 _KINDS = ("wrong input", "failed", "died", "broken", "lost", "done")
 
@@ -61,9 +64,11 @@ def launch(arguments: dict[str, Any], settings: Any) -> dict[str, Any]:
 
 def _meeting_place(settings: Any) -> dist.TCPStore:
     try:
+        # torch goes on asking for a name that there is not.
+        socket.getaddrinfo(settings.ip, None)
         # Port 0 is a free one.
-        return dist.TCPStore(settings.ip, settings.port or 0, is_master=True, wait_for_workers=False)
-    except RuntimeError as error:
+        return dist.TCPStore(settings.ip, settings.port or 0, is_master=True, wait_for_workers=False, timeout=_MEETING)
+    except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"ip = {settings.ip}, port = {settings.port}: processes cannot meet there ({reason}). Take the address of "

@@ -123,13 +123,13 @@ class LoopPolicy:
         if super()._train_epoch.__func__ is not Trainer._train_epoch or not self.config["single_spec"]:
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
-        if self._packed is not None:
-            batches, loss_of = self._packed.epoch(epoch_idx), self._packed_loss
-        else:
-            batches = (batch.to(self.device) for batch in train_data)
-            loss_of = loss_func or self.model.calculate_loss
+        loss_of = self._packed_loss if self._packed is not None else loss_func or self.model.calculate_loss
         if self._together is not None:
             batches, loss_of = self._parts(train_data, epoch_idx), self._together.loss_of(loss_of)
+        elif self._packed is not None:
+            batches = self._packed.epoch(epoch_idx)
+        else:
+            batches = (batch.to(self.device) for batch in train_data)
         steps = len(self._packed or train_data)
         if show_progress:
             batches = tqdm(batches, total=steps, ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)

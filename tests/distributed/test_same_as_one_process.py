@@ -33,9 +33,10 @@ CASES = {
     # The rivals that need no draw are the same however the batch is divided.
     "preference packed": {"model": "LPOSASRec", "pref_negatives": "head_top_k"},
     "preference prefix": {"model": "LPOCaser", "pref_negatives": "head_top_k", "nv": 4, "nh": 4},
-    "one row left over": {"model": "LPOSASRec", "pref_weight": 0, "batching": "prefix", "train_batch_size": N_TARGETS - 1},
-    "unused weights": {"model": "CESpare", "n_layers": 1, "n_heads": 1, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
-                       "hidden_act": "gelu", "weight_decay": 0.1},
+    "one row left over": {
+        "model": "LPOSASRec", "pref_weight": 0, "batching": "prefix", "train_batch_size": N_TARGETS - 1,
+    },
+    "unused weights": {"model": "CESpare", "weight_decay": 0.1},
     "clipped": {"model": "CESASRec", "clip_grad_norm": {"max_norm": 0.05}, "eval_mask_history": True},
 }  # fmt: skip
 # Each process draws for itself here, so that only what is measured can be compared.
