@@ -10,6 +10,7 @@ from typing import Any
 from recbole_lpo import embed_items_cli, evaluate_cli, recommend_cli, settings_reference
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.data import prepare_cli
+from recbole_lpo.distributed.group import launched, speaks_first, writes
 from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.properties_files import parse_value, read_yaml
@@ -41,6 +42,7 @@ options of run
   --config_files="A B"      yaml files of settings, later ones over earlier ones
   --preset=NAME             paper | published_code | log_prob
   --resume=DIR              go on with a run that was killed or interrupted; with more --epochs also with a finished one
+  --nproc=N                 train with N processes (or: torchrun --nproc_per_node=N run_recbole_lpo.py ...)
   --quiet                   no progress bars, only the table
   --key=value               any setting of RecBole or of properties/*.yaml, as in RecBole
 
@@ -55,7 +57,7 @@ _PLUGIN = "--plugin="
 # Never read as a number or a list.
 _TEXTS = (
     "model", "models", "dataset", "datasets", "config_files", "run_dir", "resume", "study", "baseline", "output",
-    "space", "storage", "objectives", "valid_metric", "pruner", "engine", "address", "tuned",
+    "space", "storage", "objectives", "valid_metric", "pruner", "engine", "address", "tuned", "ip",
 )  # fmt: skip
 _SETTINGS_COMMANDS = {"compare": compare_cli, "tune": tune_cli}
 
@@ -69,17 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_plugins(plugins)
             return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}\n")
         return WRONG_INPUT
     except RunError as error:
-        sys.stderr.write(f"failed: {error}\n")
+        _say(f"failed: {error}\n")
         return FAILED
     except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
+        _say(f"{stop}\n")
         return stop.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        _say("interrupted\n")
         return INTERRUPTED
+
+
+def _say(why: str) -> None:
+    if speaks_first():
+        sys.stderr.write(why)
 
 
 def _dispatch(arguments: list[str], plugins: list[str]) -> int:
@@ -89,6 +96,8 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         return DONE
     if command == "run":
         return _run(rest)
+    if launched() is not None:
+        raise InputError(f"{command}: torchrun starts the command `run` alone. Start this one without it.")
     if command in _SETTINGS_COMMANDS:
         return _with_settings(_SETTINGS_COMMANDS[command], rest, plugins)
     modules = {
@@ -153,6 +162,8 @@ def _resume(given: dict[str, Any], quiet: bool) -> int:
 
 
 def _show(finished: list[dict[str, Any]]) -> None:
+    if not writes():
+        return
     sys.stdout.write(result_table(finished) + "\n")
     sys.stdout.write("".join(f"{one['model']}: {one['run_dir']}\n" for one in finished))
 

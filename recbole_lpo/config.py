@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import recbole.config.configurator as configurator
+import torch
 from recbole.utils import ModelType
 
 from recbole_lpo.config_checks import (
@@ -20,13 +21,16 @@ from recbole_lpo.config_checks import (
     check_values,
     larger_is_better,
 )
+from recbole_lpo.distributed.group import launched
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.properties_files import parse_value, read_preset, read_property, read_yaml
-from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, check_own_keys
+from recbole_lpo.settings import GROUPS, KEYS, LOSS_KEYS, PREFIXES, ProcessSettings, check_own_keys
 
 _EVERY_RUN = "overall"
+# What RecBole last put into CUDA_VISIBLE_DEVICES for a Config that had no other choice: no scheduler has set that.
+_chosen_here: list[str] = []
 
 
 def own_layers(model: str, dataset: str, *, every_run: bool) -> dict[str, Any]:
@@ -113,9 +117,20 @@ class Config(configurator.Config):
         self.final_config_dict["valid_metric_bigger"] = larger_is_better(str(self.final_config_dict["valid_metric"]))
 
     def _init_device(self) -> None:
-        if "gpu_id" not in self.external_config_dict and "CUDA_VISIBLE_DEVICES" in os.environ:
-            self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+        final, place = self.final_config_dict, launched()
+        # The environment says it; RecBole would open a process group of its own.
+        final.pop("local_rank", None)
+        here = place.local_world if place else ProcessSettings.from_config(final).nproc
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if "gpu_id" not in self.external_config_dict:
+            if visible is not None and visible not in _chosen_here:
+                final["gpu_id"] = visible
+            else:
+                final["gpu_id"] = ",".join(map(str, range(here)))
+                _chosen_here[:] = [final["gpu_id"]]
         super()._init_device()
+        if place and final["device"].type == "cuda":
+            final["device"] = torch.device("cuda", place.local_rank)
 
 
 def load_internal_settings(config: configurator.Config, recbole_loads, model: str, model_class: type, dataset: str):

@@ -28,9 +28,8 @@ from recbole_lpo.valid_metric import parse_valid_metric
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 # Read by RecBole from code, found in none of its settings files.
 _UNLISTED_KEYS = {
-    "model", "dataset", "config_files", "nproc", "world_size", "ip", "port", "offset", "local_rank", "tail_ratio",
-    "single_spec", "wandb_project", "reg_weight", "loss_type", "preload_weight", "additional_feat_suffix", "contrast",
-    "tau", "sim",
+    "model", "dataset", "config_files", "local_rank", "tail_ratio", "single_spec", "wandb_project", "reg_weight",
+    "loss_type", "preload_weight", "additional_feat_suffix", "contrast", "tau", "sim",
 }  # fmt: skip
 # RecBole's settings that must not fall below these; it checks none of them.
 _LOWEST = {

@@ -7,6 +7,7 @@ import statistics
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +19,11 @@ from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.popularity import interactions_hash
+from recbole_lpo.distributed.checks import check_processes
+from recbole_lpo.distributed.group import launched, process_group, writes
+from recbole_lpo.distributed.launch import launch
+from recbole_lpo.distributed.ranks import ranks_of, set_ranks
+from recbole_lpo.distributed.shared_folder import shared_log, shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
 from recbole_lpo.model.content import attach_content
@@ -34,21 +40,19 @@ from recbole_lpo.resume import (
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
     held,
-    new_run_folder,
     read_settings,
     write_history,
     write_metrics,
     write_per_user,
-    write_settings,
 )
-from recbole_lpo.settings import RunSettings
+from recbole_lpo.settings import ProcessSettings, RunSettings
 from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, put_weights, token_map_hash
 from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
 from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
-from recbole_lpo.trainer.run_log import run_log, without_tensorboard
+from recbole_lpo.trainer.run_log import without_tensorboard
 
 __all__ = [
     "LoadedRun",
@@ -95,27 +99,43 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, evaluate its best weights on the test set, and leave a run folder.
 
-    Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls.
+    Any model of RecBole will do; the arguments are those of RecBole's `run_recbole`, which this never calls. With
+    `nproc` in the settings it starts that many processes; a script that torchrun starts is one of several already.
     quiet: no progress bars, and only warnings on stderr. test: False leaves the test items unseen, as a trial of a
     search must: `test` of the metrics is then empty and there is no rank for each user. on_validation(epoch, score) is
-    called after every validation, epochs counted from 0; an exception in it ends the run.
+    called after every validation, epochs counted from 0; an exception in it ends the run. It is for a run in one
+    process.
     Returns the content of `metrics.json` and `run_dir`. Raises InputError for input that the user can mend, RunError
     for a run that cannot go on.
     """
+    arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list, "config_dict": config_dict}
+    config = Config(**arguments)
+    check_processes(config)
+    processes = ProcessSettings.from_config(config)
+    if processes.world > 1 and on_validation:
+        raise InputError(
+            f"nproc = {processes.nproc}: whoever listens to validations, as a search does, needs a run in one process. "
+            "Leave nproc out; a search runs trials beside each other with --jobs."
+        )
+    if processes.world > 1 and launched() is None:
+        return launch("run", {**arguments, "quiet": quiet, "test": test}, processes)
+    with interruptible(), process_group(config["device"]) as ranks:
+        set_ranks(config, ranks)
+        return ranks.told(_run(config, quiet=quiet or not ranks.writes, test=test, on_validation=on_validation))
+
+
+def _run(
+    config: Config, *, quiet: bool, test: bool, on_validation: Callable[[int, float], None] | None
+) -> dict[str, Any]:
+    """A run in one process, or in one of those that share it."""
     started = perf_counter()
     keep_freed_memory()
-    config = Config(model, dataset, config_file_list, config_dict)
     _choose_bars(config, quiet)
-    with interruptible():
-        if lacks_reference(config):
-            folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet, test=test))
-            config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
-        with (
-            new_run_folder(config["run_dir"], **_names(config)) as folder,
-            run_log(folder, quiet=quiet),
-            saying_the_way_on(folder),
-        ):
-            return _train_and_test(config, folder, started, test=test, on_validation=on_validation)
+    if lacks_reference(config):
+        folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet, test=test))
+        config["pref_reference"] = config.given["pref_reference"] = str(folder.resolve())
+    with shared_run_folder(config, quiet=quiet, **_names(config)) as folder, saying_the_way_on(folder):
+        return _train_and_test(config, folder, started, test=test, on_validation=on_validation)
 
 
 def resume(
@@ -124,22 +144,30 @@ def resume(
     """Go on with a run that was killed or interrupted, from the last epoch that it has kept; as `run` otherwise.
 
     On a CPU, with the same libraries and number of threads, the result is that of a run that never stopped, to the bit.
-    config_dict: settings in place of those of the run; `epochs` and `stopping_step` can be raised, which also extends a
-    finished run, and some can be changed that the result does not depend on (`resume.MAY_CHANGE`). Raises InputError
-    for others, and where there is nothing to go on from or nothing left to do.
+    A run of several processes goes on with as many. config_dict: settings in place of those of the run; `epochs` and
+    `stopping_step` can be raised, which also extends a finished run, and some can be changed that the result does not
+    depend on (`resume.MAY_CHANGE`). Raises InputError for others, and where there is nothing to go on from or nothing
+    left to do.
     """
-    started = perf_counter()
-    keep_freed_memory()
-    folder = Path(run_dir)
+    folder, changes = Path(run_dir), config_dict or {}
     if not folder.is_dir():
         raise InputError(f"--resume={run_dir}: there is no such folder.")
-    with interruptible(), held(folder):
-        settings, checkpoint = settings_and_checkpoint(folder, config_dict or {})
+    processes = ProcessSettings.from_config({**read_settings(folder), **changes})
+    if processes.world > 1 and launched() is None:
+        arguments = {"run_dir": str(folder), "config_dict": changes, "quiet": quiet, "test": test}
+        return launch("resume", arguments, processes)
+    started = perf_counter()
+    keep_freed_memory()
+    with interruptible(), held(folder) if writes() else nullcontext():
+        settings, checkpoint = settings_and_checkpoint(folder, changes)
         config = Config(config_dict=settings)
-        _choose_bars(config, quiet)
-        with run_log(folder, quiet=quiet), saying_the_way_on(folder):
-            warn_of_differences(checkpoint["about"])
-            return _train_and_test(config, folder, started, checkpoint, test=test)
+        check_processes(config)
+        with process_group(config["device"]) as ranks:
+            set_ranks(config, ranks)
+            _choose_bars(config, quiet or not ranks.writes)
+            with shared_log(config, folder, quiet=quiet), saying_the_way_on(folder):
+                warn_of_differences(checkpoint["about"])
+                return ranks.told(_train_and_test(config, folder, started, checkpoint, test=test))
 
 
 def run_to_the_end(settings: dict[str, Any], *, quiet: bool = False, test: bool = True) -> dict[str, Any]:
@@ -173,7 +201,7 @@ def _train_and_test(
 ) -> dict[str, Any]:
     """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
-    write_settings(folder, config.given)
+    ranks = ranks_of(config)
     prepared = _prepare(config)
     trainer = prepared.trainer
     # Says which items are head; what is kept of the run says so too.
@@ -201,12 +229,14 @@ def _train_and_test(
     seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
     metrics = _names(config) | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
     metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
-    write_history(folder, getattr(trainer, "history", []))
-    if tested.evaluation:
-        users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-        ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
-        write_per_user(folder, tested.evaluation, users, _item_tokens(prepared), ranks)
-    write_metrics(folder, metrics)
+    metrics["processes"] = ranks.world
+    if ranks.writes:
+        write_history(folder, getattr(trainer, "history", []))
+        if tested.evaluation:
+            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
+            curve_ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
+            write_per_user(folder, tested.evaluation, users, _item_tokens(prepared), curve_ranks)
+        write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
 
 
@@ -325,18 +355,21 @@ def _prepare(config: Config) -> LoadedRun:
     model.to(config["device"])
     trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.know_histories(train_data, valid_data)
+    if not ranks_of(config).writes:
+        # Weights are the same everywhere by now; dropout and negatives are each process's own.
+        init_seed(ranks_of(config).own_seed(config["seed"]), config["reproducibility"])
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
 
 
 def _curve(prepared: LoadedRun) -> list[float]:
     """The strengths of the adjustment that a run measures beside its own.
 
-    None where there is no tail to lift, where the held-out item is ranked among a few candidates, where a user may have
-    several, and where several processes would each have a part of the users.
+    None where there is no tail to lift, where the held-out item is ranked among a few candidates, and where a user may
+    have several.
     """
     config, settings = prepared.config, prepared.trainer.run_settings
     ranked = set(config["eval_args"]["mode"].values()) == {"full"} and "LS" in config["eval_args"]["split"]
-    if not ranked or not config["single_spec"] or prepared.split.is_head[1:].all():
+    if not ranked or prepared.split.is_head[1:].all():
         return []
     return [strength for strength in settings.eval_logit_adjust_curve if strength != settings.eval_logit_adjust]
 

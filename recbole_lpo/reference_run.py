@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,13 +14,14 @@ from recbole.data.transform import construct_transform
 
 from recbole_lpo.config import Config
 from recbole_lpo.core.objectives import NEEDS_REFERENCE
+from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
 from recbole_lpo.model.backbones import BACKBONES, encoding_class
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, plain_settings, read_settings
-from recbole_lpo.settings import LOSS_KEYS, ContentSettings
+from recbole_lpo.settings import LOSS_KEYS, PROCESS_KEYS, ContentSettings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, token_map_hash
 
 _OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model", "eval_logit_adjust_curve"}
@@ -34,21 +36,24 @@ def lacks_reference(config: Config) -> bool:
 def reference_folder(config: Config, train) -> Path:
     """The run folder of the reference for a run: the same backbone with cross-entropy, all else equal.
 
-    Runs of the same settings on the same files share it. train(config_dict) trains it where it is not there yet.
+    Runs of the same settings on the same files share it, however many processes they have. train(config_dict) trains it
+    where it is not there yet; all processes of a run call it together.
     """
+    ranks = ranks_of(config)
     _, backbone = parts_of(config["model"])
     settings = {key: value for key, value in plain_settings(config.given).items() if key not in _OF_THE_POLICY}
     settings["model"] = backbone
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     files = [file, *ContentSettings.from_config(config).files(file.with_suffix(".item"))]
     state = [[one.stat().st_size, one.stat().st_mtime_ns] for one in files if one.is_file()]
-    digest = hashlib.sha256(json.dumps([settings, state], sort_keys=True).encode()).hexdigest()[:12]
+    policy = {key: value for key, value in settings.items() if key not in PROCESS_KEYS}
+    digest = hashlib.sha256(json.dumps([policy, state], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent
     of_dataset.mkdir(parents=True, exist_ok=True)
     # Of several runs beside each other one trains it, and the others wait.
-    with FileLock(of_dataset / f".{folder.name}.lock"):
-        if (folder / METRICS).is_file():
+    with FileLock(of_dataset / f".{folder.name}.lock") if ranks.writes else nullcontext():
+        if ranks.told((folder / METRICS).is_file()):
             logging.getLogger().info("Reference policy of %s: %s, trained before.", config["model"], folder)
         else:
             logging.getLogger().info("Reference policy of %s: training %s first.", config["model"], backbone)

@@ -21,7 +21,10 @@ from recbole_lpo.trainer.checkpoint import BEST, LAST, read_about, read_checkpoi
 from recbole_lpo.whole_files import NO_ROOM
 
 # With another value of any other setting the run would be another one from its first step.
-MAY_CHANGE = ("epochs", "stopping_step", "checkpoint_every", "show_progress", "data_path", "gpu_id")
+MAY_CHANGE = (
+    "epochs", "stopping_step", "checkpoint_every", "show_progress", "data_path", "gpu_id", "world_size", "ip", "port",
+    "offset",
+)  # fmt: skip
 _MAY_GROW = ("epochs", "stopping_step")
 
 

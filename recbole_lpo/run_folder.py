@@ -22,7 +22,7 @@ from torch import Tensor
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.settings import ContentSettings
+from recbole_lpo.settings import PROCESS_KEYS, ContentSettings
 from recbole_lpo.trainer.checkpoint import LAST
 from recbole_lpo.whole_files import remove_parts, write_whole
 
@@ -33,6 +33,8 @@ _LOCK = ".lock"
 _PATIENCE_SECONDS = 1.0
 # In front of the strength, in the heading of a column of `per_user.csv.gz`.
 CURVE_RANK = "rank t="
+# What says where a run takes place, not what it is; `nproc` stays, as processes draw for themselves.
+_OF_THE_PLACE = {"run_dir", "config_files"} | (PROCESS_KEYS - {"nproc"})
 
 
 @contextmanager
@@ -103,11 +105,12 @@ def write_settings(folder: Path, given: dict[str, Any]) -> None:
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """What yaml can say of the settings of a run, less the folder that it writes to; paths of data made absolute.
+    """What yaml can say of the settings of a run, less its folder and the place where machines meet; paths of data made
+    absolute.
 
     Values that yaml cannot say (enums) are RecBole's own derivations from the others, and come back by themselves.
     """
-    plain = {key: value for key, value in given.items() if key not in ("run_dir", "config_files") and _is_plain(value)}
+    plain = {key: value for key, value in given.items() if key not in _OF_THE_PLACE and _is_plain(value)}
     plain["data_path"] = str(Path(plain["data_path"]).resolve())
     vectors = ContentSettings.from_config(plain).content_file
     if vectors:

@@ -226,7 +226,24 @@ class ContentSettings(_Validated):
             )
 
 
-GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ContentSettings)
+@dataclass(frozen=True)
+class ProcessSettings(_Validated):
+    """How many processes train a model together, and where they meet; RecBole's names."""
+
+    nproc: int = _setting(1, int, "processes that train together on this machine", low=1)
+    world_size: int | None = _setting(None, int, "processes on all machines; by default nproc", low=1)
+    ip: str = _setting("localhost", str, "address of the machine whose offset is 0")
+    port: int | None = _setting(None, int, "port there; by default a free one", low=1, high=65535)
+    offset: int = _setting(0, int, "processes on the machines before this one", low=0)
+
+    @property
+    def world(self) -> int:
+        """Processes on all machines."""
+        return self.world_size or self.nproc
+
+
+GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ContentSettings, ProcessSettings)
+PROCESS_KEYS = frozenset(spec.name for spec in fields(ProcessSettings))
 LOSS_KEYS = frozenset(spec.name for group in (LossSettings, LikelihoodSettings) for spec in fields(group))
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 

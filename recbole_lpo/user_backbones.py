@@ -18,6 +18,7 @@ from recbole_lpo.model.encoders import SequenceEncoder
 from recbole_lpo.registry import announce_backbone, model_names
 
 _PROBED_ROWS = 4
+_registered: dict[str, tuple[type, type, str]] = {}
 _HOW_TO_FIT = (
     "The score of every item must be the product of a hidden state with an item table: "
     "`forward(item_seq, item_seq_len)` and `item_embedding.weight`, or what an `encoder` (a subclass of "
@@ -56,7 +57,13 @@ def register_backbone(
     if not str(name).isidentifier() or (name in model_names() and not _is_the_users(name)):
         raise InputError(f"register_backbone: name = {name}: must be a word that no model of RecBole has.")
     BACKBONES[name] = (model_class, type(f"Probed{encoder.__name__}", (_Probed, encoder), {}))
+    _registered[name] = (model_class, encoder, name)
     announce_backbone(name)
+
+
+def registered_backbones() -> list[tuple[type, type, str]]:
+    """The arguments of `register_backbone` for every backbone of the user's, for another process to call it with."""
+    return list(_registered.values())
 
 
 def import_plugins(names: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from recbole_lpo.settings import (
     ContentSettings,
     LikelihoodSettings,
     LossSettings,
+    ProcessSettings,
     RunSettings,
     SplitSettings,
     check_own_keys,
@@ -56,6 +57,10 @@ OUT_OF_RANGE = {
     "checkpoint_every": ((-1, -3), ">= 0"),
     "content_dropout": ((-0.1, 1.0), ">= 0 and < 1"),
     "content_min_count": ((0, -2), ">= 1"),
+    "nproc": ((0, -2), ">= 1"),
+    "world_size": ((0, -1), ">= 1"),
+    "port": ((0, 65536), ">= 1 and <= 65535"),
+    "offset": ((-1,), ">= 0"),
 }
 AT_THE_EDGE = {
     "ce_weight": (0,),
@@ -87,6 +92,10 @@ AT_THE_EDGE = {
     "checkpoint_every": (0,),
     "content_dropout": (0, 0.999),
     "content_min_count": (1,),
+    "nproc": (1,),
+    "world_size": (1,),
+    "port": (1, 65535),
+    "offset": (0,),
 }
 CHOICES = {
     "pref_score": ("prob", "log_prob"),
@@ -121,15 +130,16 @@ LISTS = ("eval_logit_adjust_curve",)
 NAME_LISTS = ("content_fields", "content_file")
 MAY_BE_NONE = {
     "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
-    "likelihood_reembed_epoch", "eval_chunk_items", "content_mode",
+    "likelihood_reembed_epoch", "eval_chunk_items", "content_mode", "world_size", "port",
 }  # fmt: skip
 ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every", "content_min_count",
+    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every", "content_min_count", "nproc", "world_size",
+    "port", "offset",
 )  # fmt: skip
-TEXTS = ("run_dir", "preset", "pref_reference")
+TEXTS = ("run_dir", "preset", "pref_reference", "ip")
 
 GROUP_OF = {spec.name: group for group in GROUPS for spec in fields(group)}
 # What a choice cannot do without.
@@ -430,7 +440,7 @@ def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
         for key, value in read_yaml(PROPERTIES / "overall.yaml").items()
         if key in KEYS
     }
-    assert content == defaults(SplitSettings, RunSettings, ContentSettings)
+    assert content == defaults(SplitSettings, RunSettings, ContentSettings, ProcessSettings)
 
 
 @settings(deadline=None)

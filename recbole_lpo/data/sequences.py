@@ -71,11 +71,19 @@ class PackedSequences:
 
     def epoch(self, number: int) -> Iterator[PackedBatch]:
         """The batches of an epoch, every target once, in an order that only the seed and the epoch's number decide."""
+        return map(self.batch, self.row_numbers(number))
+
+    def row_numbers(self, number: int) -> Iterator[Tensor]:
+        """(R,) int64 the histories of each batch of an epoch, for `batch` and `targets_of`."""
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
         rows = torch.randperm(len(self._start), generator=generator)
         batches = self._cut(self._sorted_in_pools(rows))
         for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield self._batch(batches[index])
+            yield batches[index]
+
+    def targets_of(self, rows: Tensor) -> int:
+        """How many targets some rows have together."""
+        return int(self._n_targets[rows].sum())
 
     def _sorted_in_pools(self, rows: Tensor) -> Tensor:
         """Pools of about equal size, every other one from its longest row down: a batch that reaches over two of them
@@ -91,7 +99,8 @@ class PackedSequences:
         batch = before * len(self) // self.n_targets
         return [part for part in torch.split(rows, torch.bincount(batch, minlength=len(self)).tolist()) if len(part)]
 
-    def _batch(self, rows: Tensor) -> PackedBatch:
+    def batch(self, rows: Tensor) -> PackedBatch:
+        """The batch of some rows, (R,) of `row_numbers`, at least one."""
         start, length, n_targets = self._start[rows], self._length[rows], self._n_targets[rows]
         steps = torch.arange(int(length.max()))
         known = steps < length[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from recbole_lpo.core.logit_adjustment import adjust, adjustment, log_prior
 from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.core.popularity_deciles import popularity_deciles
 from recbole_lpo.data.popularity import head_tail_split
+from recbole_lpo.distributed.ranks import ALONE, Ranks
 from recbole_lpo.errors import InputError
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.settings import SplitSettings
@@ -53,7 +55,10 @@ class TailCollector(Collector):
     strengths    of the post-hoc logit adjustment: all are collected from the same scores
     structs      what the metrics read, under each strength, after an evaluation
     evaluations  the ranks, under each strength; None where a row holds out none or several items
+    ranks        the processes that evaluate a part of the rows each
     """
+
+    ranks: Ranks = ALONE
 
     def __init__(self, config) -> None:
         super().__init__(config)
@@ -193,8 +198,11 @@ class TailCollector(Collector):
     def get_data_struct(self) -> DataStruct:
         """What the metrics read under the first strength; `structs` has all of them."""
         shared = {key: _on_cpu(value) for key, value in self.data_struct._data_dict.items()}
-        for rows in self._rows or [DataStruct()]:
-            found = shared | {key: _on_cpu(value) for key, value in rows._data_dict.items()}
+        own = [{key: _on_cpu(value) for key, value in rows._data_dict.items()} for rows in self._rows]
+        parts = self.ranks.gathered((own or [{}], self._every_row_ranked))
+        self._every_row_ranked = all(ranked for _, ranked in parts)
+        for rows in zip(*(part for part, _ in parts), strict=True):
+            found = shared | _joined(rows)
             struct = DataStruct()
             for key, value in found.items():
                 struct.set(key, value)
@@ -222,6 +230,12 @@ class TailCollector(Collector):
     def _one_held_out_item_a_row(scores: Tensor | ProductScores, positive_u: Tensor) -> bool:
         rows = torch.arange(scores.shape[0], device=positive_u.device)
         return len(positive_u) == len(rows) and bool(torch.equal(positive_u, rows))
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The rows of all processes; one that had none has no entries."""
+    whole = [part for part in parts if part]
+    return {key: torch.cat([part[key] for part in whole]) for key in whole[0]} if len(whole) > 1 else dict(*whole)
 
 
 def _on_cpu(value):

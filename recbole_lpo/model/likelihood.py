@@ -60,9 +60,10 @@ class LikelihoodMixin(ObjectiveMixin):
         rows = nll if self._row_loss is None else self._row_loss(nll)
         return rows if self.item_weight is None else self.item_weight[target] * rows
 
-    def row_weights(self, is_tail: Tensor, **alphas: float) -> Tensor:
+    def row_weights(self, is_tail: Tensor, *, counts: Tensor | None = None, **alphas: float) -> Tensor:
         published_code = self.objective == "r2rec" and self.likelihood_settings.likelihood_form == "published_code"
-        return (r2rec_published_code_weights if published_code else tail_weights)(is_tail, **alphas)
+        weigh = r2rec_published_code_weights if published_code else tail_weights
+        return weigh(is_tail, counts=counts, **alphas)
 
     def start_epoch(self, epoch: int) -> list[tuple[Tensor, Tensor]] | None:
         """R2Rec's re-embedding: before its epoch, counted from 0, every tail item gets a new random vector.

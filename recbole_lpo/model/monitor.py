@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_lpo.distributed.ranks import ALONE, Ranks
+
 GROUP_NAMES = ("head", "tail")
 PARTS = ("ce", "pref", "prob", "grad_ce", "grad_pref")
 
@@ -41,17 +43,21 @@ class LossMonitor:
             if n[column]
         }
 
-    def pop(self) -> dict[str, float]:
-        """Means of the rows since the last call, and a fresh start.
+    def pop(self, ranks: Ranks = ALONE) -> dict[str, float]:
+        """Means of the rows since the last call, and a fresh start; over all of `ranks`, each of which calls it.
 
         Keys: `<group>/n`, and where the group has rows `<group>/ce` (nats), `/prob` (of the target); of a preference
         model also `/pref` (nats) and `/pref_gradient_share`: of the pull on the target's own score, the share that the
         weighted preference term has.
         """
-        if self._sums is None:
-            return {}
-        table, self._sums = self._sums.tolist(), None
+        sums, self._sums = self._sums, None
         self._steps.clear()
+        if ranks.several:
+            # Summed on the CPU: a process that had no row knows of no device.
+            sums = ranks.sum(torch.zeros(1 + len(PARTS), 2, dtype=torch.float64) if sums is None else sums.cpu())
+        if sums is None:
+            return {}
+        table = sums.tolist()
         found = {}
         for column, group in enumerate(GROUP_NAMES):
             n, ce, pref, prob, grad_ce, grad_pref = (row[column] for row in table)

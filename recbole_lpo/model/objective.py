@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from recbole_lpo.core.precision import at_least_float32, full_precision
-from recbole_lpo.core.weighting import tail_weights
+from recbole_lpo.core.weighting import group_counts, tail_weights
 from recbole_lpo.data.popularity import head_tail_split
+from recbole_lpo.distributed.ranks import ALONE, Ranks
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.monitor import LossMonitor
@@ -24,9 +25,14 @@ class ObjectiveMixin:
     split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
     plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict, but for those of
     the content of items where that is asked for (`content_mode`): weights pass freely between `LPOX` and RecBole's `X`.
+
+    ranks: the processes that train the model together, each with a part of every batch. The loss is then this one's
+    part of the loss of the whole batch, times their number, as gradients are averaged over them. A backbone's own
+    losses come from the process's own part.
     """
 
     objective: str
+    ranks: Ranks = ALONE
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
@@ -51,9 +57,9 @@ class ObjectiveMixin:
         self.rival_streams: dict[torch.device, torch.Generator] = {}
 
     def rival_stream(self, device: torch.device) -> torch.Generator:
-        """The random stream of what the objective draws, seeded by `seed` alone."""
+        """The random stream of what the objective draws, seeded by `seed` and the process alone."""
         if device not in self.rival_streams:
-            self.rival_streams[device] = torch.Generator(device).manual_seed(self._rival_seed)
+            self.rival_streams[device] = torch.Generator(device).manual_seed(self.ranks.own_seed(self._rival_seed))
         return self.rival_streams[device]
 
     def calculate_loss(self, interaction) -> Tensor:
@@ -61,6 +67,7 @@ class ObjectiveMixin:
         hidden, target, row = self.training_states(interaction)
         if not len(target):
             # Masking at random may leave nothing to predict in a small batch.
+            self.tell_of_no_rows()
             return hidden.sum()
         loss = self.loss_of(
             hidden,
@@ -92,13 +99,23 @@ class ObjectiveMixin:
         """The loss of each row, unweighted, (B,); the arguments of `loss_of`, and is_tail (B,) bool."""
         raise NotImplementedError
 
-    def _weighted_sum(self, rows: Tensor, is_tail: Tensor) -> Tensor:
-        settings = self.loss_settings
-        if not settings.tail_reweight:
-            return rows.mean()
-        weights = self.row_weights(is_tail, alpha_tail=settings.tail_alpha, alpha_head=settings.tail_alpha_head)
-        return (weights * rows).sum()
+    def tell_of_no_rows(self) -> None:
+        """Takes the place of `loss_of` where this process has no target: the others count the whole batch with it."""
+        self._counts_of_whole_batch(torch.zeros(0, dtype=torch.bool, device=self.head_ids.device))
 
-    def row_weights(self, is_tail: Tensor, **alphas: float) -> Tensor:
-        """How much each row counts where `tail_reweight` is on, (B,); is_tail (B,), alphas as in `core.weighting`."""
-        return tail_weights(is_tail, **alphas)
+    def _counts_of_whole_batch(self, is_tail: Tensor) -> Tensor | None:
+        """(2,) its `group_counts`; None where this process has all of it."""
+        return self.ranks.sum(group_counts(is_tail)) if self.ranks.several else None
+
+    def _weighted_sum(self, rows: Tensor, is_tail: Tensor) -> Tensor:
+        settings, counts = self.loss_settings, self._counts_of_whole_batch(is_tail)
+        if settings.tail_reweight:
+            alphas = {"alpha_tail": settings.tail_alpha, "alpha_head": settings.tail_alpha_head}
+            part = (self.row_weights(is_tail, **alphas, counts=counts) * rows).sum()
+        else:
+            part = rows.mean() if counts is None else rows.sum() / counts.sum()
+        return self.ranks.world * part
+
+    def row_weights(self, is_tail: Tensor, *, counts: Tensor | None = None, **alphas: float) -> Tensor:
+        """How much each row counts where `tail_reweight` is on, (B,); is_tail (B,), the rest as in `core.weighting`."""
+        return tail_weights(is_tail, counts=counts, **alphas)

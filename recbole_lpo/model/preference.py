@@ -15,6 +15,7 @@ from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
 from recbole_lpo.core.weighted_sampling import batch_draw, cumulative_weight, weighted_draw
 from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
 from recbole_lpo.data.popularity import PAD_ID
+from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.objective import ObjectiveMixin
 from recbole_lpo.model.objective_settings import check_combination, hyper_of
@@ -31,7 +32,8 @@ class PreferenceMixin(ObjectiveMixin):
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
         check_combination(type(self).__name__, self.objective, self.loss_settings)
-        self._check_rivals(config["train_batch_size"])
+        # Rivals of the same batch are those of the process's own part of it.
+        self._check_rivals(config["train_batch_size"] // ranks_of(config).world)
         self.register_buffer("cumulative_draw_weight", cumulative_weight(self._draw_weight()), persistent=False)
         # In a list, so that torch does not take the reference for a part of this model.
         self._reference: list[ReferencePolicy] = []
@@ -101,9 +103,9 @@ class PreferenceMixin(ObjectiveMixin):
         preference = self._preference(hidden, table, target, nll, is_tail, barred, reference_states)
         return rows + settings.pref_weight * preference
 
-    def row_weights(self, is_tail: Tensor, **alphas: float) -> Tensor:
+    def row_weights(self, is_tail: Tensor, *, counts: Tensor | None = None, **alphas: float) -> Tensor:
         weigh = published_code_tail_weights if self.loss_settings.pref_form == "published_code" else tail_weights
-        return weigh(is_tail, **alphas)
+        return weigh(is_tail, counts=counts, **alphas)
 
     def _preference(self, hidden, table, target, nll, is_tail, barred, reference_states) -> Tensor:
         """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""

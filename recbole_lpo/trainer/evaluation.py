@@ -13,6 +13,8 @@ from recbole.utils import ModelType
 
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.popularity import PAD_ID
+from recbole_lpo.distributed.parts import own_batches
+from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.evaluator.collector import ProductScores
 from recbole_lpo.evaluator.groups import Evaluation
 from recbole_lpo.model.backbones import product_encoder
@@ -57,6 +59,9 @@ class TailEvaluation:
 
     Memory stays bounded on a large catalogue: a model that scores by a product with an item table is ranked some items
     at a time (`eval_chunk_items`), and one that can only score whole rows gets fewer users at once.
+
+    Several processes divide the batches among them; all of them then have all ranks, in the order of one process, and
+    compute the same metrics from them. One of them saves checkpoints.
     """
 
     run_dir: Path | None = None
@@ -66,8 +71,10 @@ class TailEvaluation:
     _told_of_collapse = False
 
     def __init__(self, config, model) -> None:
+        self.ranks = ranks_of(config)
         super().__init__(config, model)
         self.run_settings = RunSettings.from_config(config)
+        self.eval_collector.ranks = self.ranks
         for metric in self.evaluator.metric_class.values():
             metric.decimal_place = _ALL_DIGITS
         if getattr(model, "head_tail_split", None) is not None:
@@ -125,6 +132,8 @@ class TailEvaluation:
     ) -> list:
         """The unrounded metrics under each strength; None for data without rows."""
         if load_best_model and model_file is None and self.run_dir is not None:
+            # The process that writes them may not have finished.
+            self.ranks.wait()
             load_checkpoint(self.best_file, self.model)
             load_best_model = False
         if self.run_settings.eval_mask_history:
@@ -132,9 +141,10 @@ class TailEvaluation:
             self._history = self._before_test if before_test else self._before_valid
         self.eval_collector.start(strengths, tail_prob=tail_prob)
         try:
+            batches = own_batches(eval_data, self.ranks) if self.ranks.several and eval_data else eval_data
             # Sampled candidates must not move what training draws afterwards.
             with undisturbed_streams(eval_data):
-                first = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+                first = super().evaluate(batches, load_best_model, model_file, show_progress)
         except ValueError as error:
             if "rows of scores hold NaN" in str(error):
                 raise nan_scores(self, error) from None
@@ -161,6 +171,8 @@ class TailEvaluation:
         return self.run_dir / CHECKPOINTS / LAST
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        if not self.ranks.writes:
+            return
         if self.run_dir is None:
             super()._save_checkpoint(epoch, verbose=verbose, **kwargs)
         else:

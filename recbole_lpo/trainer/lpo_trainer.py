@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,8 @@ from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.data.sequences import PackedBatch, PackedSequences
+from recbole_lpo.distributed.parts import Part, parts_of_packed, parts_of_rows
+from recbole_lpo.distributed.together import Together
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import whole_steps
 from recbole_lpo.model.caser import trim_padding
@@ -38,8 +41,9 @@ class LoopPolicy:
     a tie is no improvement (RecBole rounds to four digits and lets a tie reset the patience); the parts of the loss are
     logged for head and tail; a loss that is not finite ends the run at the end of its epoch, with the first step that
     had one and the learning rate there; Adam runs fused; mixed precision (`enable_amp`) is bfloat16 where the device
-    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`); with a run
-    folder, what training needs to go on is kept there (`checkpoint_every`), and `resumed` puts it back.
+    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`); several
+    processes (`nproc`) divide each batch among them and take the step that one process takes; with a run folder, what
+    training needs to go on is kept there (`checkpoint_every`), and `resumed` puts it back.
 
     history     one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
     resumed     the content of a `last` checkpoint to go on from, set before `fit`
@@ -52,6 +56,7 @@ class LoopPolicy:
         super().__init__(config, model)
         if self.run_settings.batching == "packed":
             trim_padding(self.model)
+        self._together = Together(self.model, self.ranks) if self.ranks.several else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.kept_epoch: int | None = None
@@ -125,8 +130,9 @@ class LoopPolicy:
             if self._packed and getattr(self.model, "needs_reference", False):
                 # Its states differ in the last digit with the batch that they were computed in: that of epoch 0.
                 with torch.autocast(self.device.type, half_precision(self.device), enabled=self.enable_amp):
-                    for batch in self._packed.epoch(0):
-                        self.model.reference.states(batch, self._packed.n_events)
+                    for part in self._parts(train_data, 0):
+                        if part.rows is not None:
+                            self.model.reference.states(part.rows, self._packed.n_events)
             # It has a second copy of the weights.
             self.resumed.clear()
         self.schedule = attach_schedule(
@@ -143,21 +149,24 @@ class LoopPolicy:
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         """An epoch over whole histories where the model allows it (`batching`), over RecBole's rows elsewhere.
 
-        RecBole's own epoch where a trainer has one of its own, and where several processes train together. Before it,
-        `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has overwritten, as
+        RecBole's own epoch where a trainer has one of its own, and where RecBole itself runs several processes. Before
+        it, `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has overwritten, as
         (parameter, row numbers), or None.
         """
         if hasattr(self.model, "start_epoch"):
             for weight, rows in self.model.start_epoch(epoch_idx) or ():
+                self.ranks.take_from_first(weight)
                 forget_moments(self.optimizer, weight, rows)
         if super()._train_epoch.__func__ is not Trainer._train_epoch or not self.config["single_spec"]:
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
-        if self._packed is not None:
-            batches, loss_of = self._packed.epoch(epoch_idx), self._packed_loss
+        loss_of = self._packed_loss if self._packed is not None else loss_func or self.model.calculate_loss
+        if self._together is not None:
+            batches, loss_of = self._parts(train_data, epoch_idx), self._together.loss_of(loss_of)
+        elif self._packed is not None:
+            batches = self._packed.epoch(epoch_idx)
         else:
             batches = (batch.to(self.device) for batch in train_data)
-            loss_of = loss_func or self.model.calculate_loss
         steps = len(self._packed or train_data)
         if show_progress:
             batches = tqdm(batches, total=steps, ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)
@@ -180,9 +189,15 @@ class LoopPolicy:
             rates.append(self._rate())
             scaler.step(self.optimizer)
             scaler.update()
+        losses = self.ranks.sum(losses) / self.ranks.world
         # Read once an epoch: reading each step's loss would make the device wait for the host.
         check_losses(self, losses, rates)
         return losses.sum().item()
+
+    def _parts(self, train_data, epoch_idx: int) -> Iterator[Part]:
+        if self._packed is not None:
+            return parts_of_packed(self._packed, epoch_idx, self.ranks)
+        return parts_of_rows(train_data, self.ranks, self.device)
 
     def _packed_loss(self, batch: PackedBatch) -> torch.Tensor:
         return packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
@@ -197,7 +212,8 @@ class LoopPolicy:
         max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]
         embedding = self.model.item_embedding
         method = self.run_settings.item_softmax
-        if softmax_method(method, batch_targets, embedding.num_embeddings, self.device) != "dense":
+        dense = softmax_method(method, batch_targets, embedding.num_embeddings, self.device) == "dense"
+        if not dense and not self.ranks.several:
             make_lookups_sparse(embedding)
         return PackedSequences(
             train_data._dataset,
@@ -221,12 +237,12 @@ class LoopPolicy:
             "train_loss": total / max(1, len(self._packed or train_data)),
         }
         monitor = getattr(self.model, "loss_monitor", None)
-        self.history.append(record | (monitor.pop() if monitor else {}))
+        self.history.append(record | (monitor.pop(self.ranks) if monitor else {}))
         return self.history[-1]
 
     def _validate_and_record(self, valid_data, record, show_progress: bool) -> float:
         """The validation score; says in the record whether it is the best."""
-        score, result = self._valid_epoch(valid_data, show_progress=show_progress)
+        score, result = self.ranks.told(self._valid_epoch(valid_data, show_progress=show_progress))
         record |= {f"valid/{metric}": float(value) for metric, value in result.items()}
         better = bool(score > self.best_valid_score if self.valid_metric_bigger else score < self.best_valid_score)
         record["best"] = better
@@ -251,12 +267,14 @@ class LoopPolicy:
         # Without validation the latest weights count as the best.
         best = record.get("best", False) if validated else due or self.run_dir is None
         self.kept_epoch = epoch if best else self.kept_epoch
-        if self.run_dir is not None and (self.config["single_spec"] or self.config["local_rank"] == 0):
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            write_history(self.run_dir, self.history)
-            if every > 0 and (due or best):
-                about = {**(self.about or {}), "epoch": epoch}
-                save_checkpoint(self.last_file, self.model, about, run_state(self, train_data, epoch))
+        if self.run_dir is not None:
+            # All processes take part in the state; one writes.
+            state = run_state(self, train_data, epoch) if every > 0 and (due or best) else None
+            if self.ranks.writes:
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+                write_history(self.run_dir, self.history)
+            if self.ranks.writes and state:
+                save_checkpoint(self.last_file, self.model, {**(self.about or {}), "epoch": epoch}, state)
         if best:
             self._save_checkpoint(epoch, verbose=False)
 

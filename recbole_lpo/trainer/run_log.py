@@ -56,6 +56,17 @@ def run_log(run_dir: Path, *, quiet: bool) -> Iterator[None]:
         file.close()
 
 
+@contextmanager
+def no_log() -> Iterator[None]:
+    """Drop what is logged in the block: one of several processes does that for all."""
+    root = logging.getLogger()
+    before, root.handlers = root.handlers[:], [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        root.handlers = before
+
+
 class _NoWriter:
     """Takes what a trainer writes for TensorBoard and drops it."""
 

@@ -22,7 +22,7 @@ def optimizers_of(trainer) -> dict[str, Optimizer]:
 def run_state(trainer, train_data, epoch: int) -> dict[str, Any]:
     """All but the weights: optimizers, schedule, early stopping, history, random streams; tensors and plain values.
 
-    epoch: the one that has just ended, from 0.
+    epoch: the one that has just ended, from 0. Processes that train together all call it: each has streams of its own.
     """
     return {
         "epoch": epoch,
@@ -30,7 +30,7 @@ def run_state(trainer, train_data, epoch: int) -> dict[str, Any]:
         "counters": {name: getattr(trainer, name) for name in _COUNTERS},
         "history": trainer.history,
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(trainer).items()},
-        "streams": streams(train_data, trainer.model),
+        "streams": trainer.ranks.gathered(streams(train_data, trainer.model)),
         "attributes": trainer.plain_attributes.changed(),
     }
 
@@ -44,13 +44,13 @@ def put_run_state(trainer, train_data, state: dict[str, Any]) -> None:
     try:
         for name, found in state["optimizers"].items():
             optimizers[name].load_state_dict(found)
-        put_streams(state["streams"], train_data, trainer.model)
+        put_streams(state["streams"][trainer.ranks.rank], train_data, trainer.model)
         trainer.plain_attributes.put(state["attributes"])
         for name in _COUNTERS:
             setattr(trainer, name, state["counters"][name])
         trainer.history[:] = state["history"]
         trainer.start_epoch = state["epoch"] + 1
-    except (KeyError, ValueError, AttributeError, RuntimeError, TypeError) as error:
+    except (IndexError, KeyError, ValueError, AttributeError, RuntimeError, TypeError) as error:
         raise InputError(f"the checkpoint does not fit the settings of its run: {error!r}") from None
     if trainer.best_valid_result is not None:
         trainer.best_valid_result = OrderedDict(trainer.best_valid_result)

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from recbole_lpo.core.weighting import published_code_tail_weights, tail_weights
+from recbole_lpo.core.weighting import (
+    group_counts,
+    published_code_tail_weights,
+    r2rec_published_code_weights,
+    tail_weights,
+)
 
 fast = settings(max_examples=50, deadline=None)
 GROUPS = st.lists(st.booleans(), min_size=1, max_size=30).map(torch.tensor)
@@ -73,3 +78,16 @@ def test_with_a_tail_row_the_published_code_weighs_the_same(is_tail, alpha_tail,
 
 def test_without_a_tail_row_the_published_code_gives_every_row_the_weight_one():
     assert published_code_tail_weights(torch.zeros(128, dtype=torch.bool)).tolist() == [1.0] * 128
+
+
+@fast
+@given(GROUPS, ALPHA, ALPHA, st.integers(0, 30))
+@pytest.mark.parametrize("weigh", [tail_weights, published_code_tail_weights, r2rec_published_code_weights])
+def test_the_weights_of_the_parts_of_a_batch_are_those_of_the_whole(weigh, is_tail, alpha_tail, alpha_head, cut):
+    alphas = {"alpha_tail": alpha_tail, "alpha_head": alpha_head}
+    parts = [weigh(part, **alphas, counts=group_counts(is_tail)) for part in (is_tail[:cut], is_tail[cut:])]
+    torch.testing.assert_close(torch.cat(parts), weigh(is_tail, **alphas))
+
+
+def test_head_rows_are_counted_before_tail_rows():
+    assert group_counts(torch.tensor([True, False, False])).tolist() == [2, 1]
