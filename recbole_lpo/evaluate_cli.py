@@ -10,6 +10,7 @@ from typing import Any
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import parse_value
 from recbole_lpo.quick_start import evaluate
+from recbole_lpo.run_folder import without_nan
 from recbole_lpo.table import result_table
 
 
@@ -33,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     if args.topk is not None:
         changes |= {"topk": parse_value(args.topk)}
     found = evaluate(args.run_dir, logit_adjust=_strengths(args.eval_logit_adjust), on=args.on, config_dict=changes)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else result_table(found) + "\n")
+    sys.stdout.write(json.dumps(without_nan(found), indent=2) + "\n" if args.json else result_table(found) + "\n")
     return 0
 
 
