@@ -10,6 +10,7 @@ from typing import Any
 from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import parse_value
 from recbole_lpo.quick_start import evaluate, load_recbole_checkpoint
+from recbole_lpo.run_folder import without_nan
 from recbole_lpo.table import result_table
 
 
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     if args.recbole_checkpoint:
         run_dir = load_recbole_checkpoint(args.recbole_checkpoint, changes)
     found = evaluate(run_dir, logit_adjust=strengths, on=args.on, config_dict=changes)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if args.json else result_table(found) + "\n")
+    sys.stdout.write(json.dumps(without_nan(found), indent=2) + "\n" if args.json else result_table(found) + "\n")
     return 0
 
 

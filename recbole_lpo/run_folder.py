@@ -127,12 +127,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """`metrics.json`, unrounded; a figure without a value (a group without users) is null."""
-    write_whole(folder / METRICS, (json.dumps(_without_nan(metrics), indent=2) + "\n").encode())
+    write_whole(folder / METRICS, (json.dumps(without_nan(metrics), indent=2) + "\n").encode())
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """`history.jsonl`: one line an epoch."""
-    write_whole(folder / HISTORY, "".join(json.dumps(_without_nan(record)) + "\n" for record in history).encode())
+    write_whole(folder / HISTORY, "".join(json.dumps(without_nan(record)) + "\n" for record in history).encode())
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
@@ -188,9 +188,10 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain values, with null in the place of numbers that JSON cannot say."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -48,7 +48,7 @@ class _Ended:
 
 
 def launch(function: str, arguments: dict[str, Any], settings: Any) -> dict[str, Any]:
-    """What `run` or `resume` of `recbole_lpo.quick_start` returns, called in `settings.nproc` processes that train together.
+    """What `run` or `resume` of `recbole_lpo.quick_start` returns, called in `settings.nproc` processes together.
 
     settings: ProcessSettings. Raises what it raises in one of them, and RunError where one is killed; all have
     ended by then. A script that calls it needs `if __name__ == "__main__":`, as always with multiprocessing.

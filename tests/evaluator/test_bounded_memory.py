@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recbole_lpo.evaluator.collector import ProductScores
 from recbole_lpo.model.backbones import BACKBONES, product_encoder
 from recbole_lpo.trainer import evaluation
-from tests.conftest import SMALL, toy_rows, write_atomic
+from tests.conftest import SMALL, toy_rows, write_atomic, write_toy
 from tests.evaluator.test_tail_metrics import EVERYTHING, built, evaluated_by_recbole, per_user
 
 ML_100K = {
@@ -24,8 +24,10 @@ ML_100K = {
 def toy_settings(tmp_path_factory):
     # With a user whose last item nobody has trained on, so that every group has a figure.
     rows = toy_rows() + [("late", f"i{item}", step) for step, item in enumerate([0, 1, 2, 90])]
-    folder = write_atomic(tmp_path_factory.mktemp("data"), "toy", rows)
-    return {**SMALL, "dataset": "toy", "data_path": str(folder), "metrics": EVERYTHING, "topk": [1, 5, 10]}
+    folder = tmp_path_factory.mktemp("data")
+    toy = write_toy(folder)
+    write_atomic(folder, "toy", rows)
+    return {**SMALL, **toy, "metrics": EVERYTHING, "topk": [1, 5, 10]}
 
 
 def spied(trainer):
