@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from recbole_lpo.compare.report.look import INK, PAPER, Look, NothingToDraw, figure, short, without_lines
 from recbole_lpo.compare.results import DatasetResults
@@ -51,6 +52,7 @@ def draw(one: DatasetResults, look: Look) -> Figure:
             tick.set_color(look.colour(row.method))
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="y", visible=False)
         without_lines(axes, "left")
     return drawn
