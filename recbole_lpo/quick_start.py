@@ -18,7 +18,7 @@ from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.distributed.checks import check_processes
 from recbole_lpo.distributed.group import launched, process_group
 from recbole_lpo.distributed.launch import launch
-from recbole_lpo.distributed.ranks import ranks_of, set_ranks
+from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.distributed.shared_folder import shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.recommendation import recommend
@@ -84,7 +84,7 @@ def run(
     if processes.world > 1 and launched() is None:
         return launch({**arguments, "quiet": quiet}, processes)
     with process_group(config["device"]) as ranks:
-        set_ranks(config, ranks)
+        config.ranks = ranks
         return ranks.told(_run(config, quiet=quiet or not ranks.writes))
 
 

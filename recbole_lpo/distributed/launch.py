@@ -22,9 +22,12 @@ import torch.distributed as dist
 
 from recbole_lpo.distributed.group import LostProcess
 from recbole_lpo.errors import InputError, RunError
+from recbole_lpo.settings import ProcessSettings
+from recbole_lpo.user_backbones import register_backbone, registered_backbones
 
 # How long the others may take to end by themselves once one has failed, and to end once they are told to.
 _GRACE_SECONDS = 5.0
+# How long an address may take to answer.
 _MEETING = timedelta(seconds=30)
 # What a process may say at its end. Where several failed, the first kind in this order is the cause of the others.
 _KINDS = ("wrong input", "failed", "died", "broken", "lost", "done")
@@ -44,11 +47,11 @@ class _Ended:
     said: Any
 
 
-def launch(arguments: dict[str, Any], settings: Any) -> dict[str, Any]:
+def launch(arguments: dict[str, Any], settings: ProcessSettings) -> dict[str, Any]:
     """Call `recbole_lpo.run(**arguments)` in `settings.nproc` processes that train together; what it returns.
 
-    settings: ProcessSettings. Raises what the run raises in one of them, and RunError where one is killed; all have
-    ended by then. A script that calls it needs `if __name__ == "__main__":`, as always with multiprocessing.
+    Raises what the run raises in one of them, and RunError where one is killed; all have ended by then. A script that
+    calls it needs `if __name__ == "__main__":`, as always with multiprocessing.
     """
     # Held here, it outlives any of the processes.
     store = _meeting_place(settings) if settings.offset == 0 else None
@@ -62,7 +65,7 @@ def launch(arguments: dict[str, Any], settings: Any) -> dict[str, Any]:
         _end(started)
 
 
-def _meeting_place(settings: Any) -> dist.TCPStore:
+def _meeting_place(settings: ProcessSettings) -> dist.TCPStore:
     try:
         # torch goes on asking for a name that there is not.
         socket.getaddrinfo(settings.ip, None)
@@ -76,9 +79,7 @@ def _meeting_place(settings: Any) -> dist.TCPStore:
         ) from None
 
 
-def _start(local_rank: int, settings: Any, port: int, arguments: dict[str, Any]) -> _Started:
-    from recbole_lpo.user_backbones import registered_backbones
-
+def _start(local_rank: int, settings: ProcessSettings, port: int, arguments: dict[str, Any]) -> _Started:
     rank = settings.offset + local_rank
     # What torchrun sets, the last one included: the store is in the launcher.
     environment = {
@@ -103,8 +104,8 @@ def _work(outcome: Connection, environment: dict[str, str], backbones: list, arg
     os.environ.update(environment)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // int(environment["LOCAL_WORLD_SIZE"])))
+    # It imports this module.
     from recbole_lpo.quick_start import run
-    from recbole_lpo.user_backbones import register_backbone
 
     try:
         for backbone in backbones:
