@@ -22,7 +22,7 @@ from recbole_lpo.data.popularity import interactions_hash
 from recbole_lpo.distributed.checks import check_processes
 from recbole_lpo.distributed.group import launched, process_group, writes
 from recbole_lpo.distributed.launch import launch
-from recbole_lpo.distributed.ranks import ranks_of, set_ranks
+from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.distributed.shared_folder import shared_log, shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
@@ -120,7 +120,7 @@ def run(
     if processes.world > 1 and launched() is None:
         return launch("run", {**arguments, "quiet": quiet, "test": test}, processes)
     with interruptible(), process_group(config["device"]) as ranks:
-        set_ranks(config, ranks)
+        config.ranks = ranks
         return ranks.told(_run(config, quiet=quiet or not ranks.writes, test=test, on_validation=on_validation))
 
 
@@ -163,7 +163,7 @@ def resume(
         config = Config(config_dict=settings)
         check_processes(config)
         with process_group(config["device"]) as ranks:
-            set_ranks(config, ranks)
+            config.ranks = ranks
             _choose_bars(config, quiet or not ranks.writes)
             with shared_log(config, folder, quiet=quiet), saying_the_way_on(folder):
                 warn_of_differences(checkpoint["about"])

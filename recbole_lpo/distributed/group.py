@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -112,6 +112,10 @@ def _of_a_lost_process(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _LOST_CONNECTION)
 
 
-def _quiet_unless(speaks: bool):
+@contextmanager
+def _quiet_unless(speaks: bool) -> Iterator[None]:
     """Warnings of libraries come once, not once a process."""
-    return nullcontext() if speaks else warnings.catch_warnings(action="ignore")
+    with warnings.catch_warnings():
+        if not speaks:
+            warnings.simplefilter("ignore")
+        yield

@@ -22,11 +22,14 @@ import torch.distributed as dist
 from recbole_lpo.distributed.group import LostProcess
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.interruption import Interrupted, interruptible
+from recbole_lpo.settings import ProcessSettings
+from recbole_lpo.user_backbones import register_backbone, registered_backbones
 
 # How long the others may take to end by themselves once one has failed, and to end once they are told to.
 _GRACE_SECONDS = 5.0
 # How long a step may take that a signal waits for.
 _STEP_SECONDS = 60.0
+# How long an address may take to answer.
 _MEETING = timedelta(seconds=30)
 # What a process may say at its end. Where several failed, the first kind in this order is the cause of the others.
 _KINDS = ("wrong input", "failed", "broken", "interrupted", "died", "lost", "done")
@@ -46,11 +49,11 @@ class _Ended:
     said: Any
 
 
-def launch(function: str, arguments: dict[str, Any], settings: Any) -> dict[str, Any]:
+def launch(function: str, arguments: dict[str, Any], settings: ProcessSettings) -> dict[str, Any]:
     """What `run` or `resume` of `recbole_lpo.quick_start` returns, called in `settings.nproc` processes together.
 
-    settings: ProcessSettings. Raises what it raises in one of them, and RunError where one is killed; all have
-    ended by then. A script that calls it needs `if __name__ == "__main__":`, as always with multiprocessing.
+    Raises what the run raises in one of them, and RunError where one is killed; all have ended by then. A script that
+    calls it needs `if __name__ == "__main__":`, as always with multiprocessing.
     """
     # Held here, it outlives any of the processes.
     store = _meeting_place(settings) if settings.offset == 0 else None
@@ -64,7 +67,7 @@ def launch(function: str, arguments: dict[str, Any], settings: Any) -> dict[str,
         _end(started)
 
 
-def _meeting_place(settings: Any) -> dist.TCPStore:
+def _meeting_place(settings: ProcessSettings) -> dist.TCPStore:
     try:
         # torch goes on asking for a name that there is not.
         socket.getaddrinfo(settings.ip, None)
@@ -78,9 +81,7 @@ def _meeting_place(settings: Any) -> dist.TCPStore:
         ) from None
 
 
-def _start(local_rank: int, settings: Any, port: int, function: str, arguments: dict[str, Any]) -> _Started:
-    from recbole_lpo.user_backbones import registered_backbones
-
+def _start(local_rank: int, settings: ProcessSettings, port: int, function: str, arguments: dict[str, Any]) -> _Started:
     rank = settings.offset + local_rank
     # What torchrun sets, the last one included: the store is in the launcher.
     environment = {
@@ -107,8 +108,8 @@ def _work(
     os.environ.update(environment)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // int(environment["LOCAL_WORLD_SIZE"])))
+    # It imports this module.
     from recbole_lpo import quick_start
-    from recbole_lpo.user_backbones import register_backbone
 
     try:
         for backbone in backbones:

@@ -70,15 +70,8 @@ class Ranks:
 
 
 ALONE = Ranks()
-# Where a Config of ours has the Ranks of its run.
-_KEY = "ranks"
 
 
 def ranks_of(config: Any) -> Ranks:
-    """The processes of the run that a Config belongs to."""
-    return config[_KEY] or ALONE
-
-
-def set_ranks(config: Any, ranks: Ranks) -> None:
-    """Say which processes share the run of a Config."""
-    config[_KEY] = ranks
+    """The processes that share the run of a RecBole Config; `run` notes them there, as an attribute."""
+    return getattr(config, "ranks", ALONE)
