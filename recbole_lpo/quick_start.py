@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import statistics
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole.utils import init_seed
-
 from recbole_lpo.config import Config
-from recbole_lpo.core.popularity import HeadTailSplit
-from recbole_lpo.data.loading import load_dataset, split_dataset
-from recbole_lpo.data.popularity import interactions_hash
 from recbole_lpo.distributed.checks import check_processes
 from recbole_lpo.distributed.group import launched, process_group, writes
 from recbole_lpo.distributed.launch import launch
@@ -26,13 +18,12 @@ from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.distributed.shared_folder import shared_log, shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
-from recbole_lpo.model.content import attach_content
+from recbole_lpo.loaded_run import LoadedRun, about_of, item_tokens, load, load_recbole_checkpoint, prepare
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.resume import (
     check_same_data,
     is_resumable,
-    made_with,
     saying_the_way_on,
     settings_and_checkpoint,
     warn_of_differences,
@@ -45,14 +36,11 @@ from recbole_lpo.run_folder import (
     write_metrics,
     write_per_user,
 )
+from recbole_lpo.run_metrics import adjusted, curve_strengths, found_by, protocol
 from recbole_lpo.settings import ProcessSettings, RunSettings
-from recbole_lpo.trainer.checkpoint import BEST, LAST, load_checkpoint, put_weights, token_map_hash
-from recbole_lpo.trainer.collapse import collapse_warning
+from recbole_lpo.trainer.checkpoint import LAST
 from recbole_lpo.trainer.evaluation import Measured
-from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
-from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
-from recbole_lpo.trainer.run_log import without_tensorboard
 
 __all__ = [
     "LoadedRun",
@@ -64,27 +52,6 @@ __all__ = [
     "resume",
     "run",
 ]
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A trained model with the data that it was trained on.
-
-    `trainer.evaluate(test_data, load_best_model=False)` measures it again.
-    """
-
-    config: Config
-    dataset: Any
-    train_data: Any
-    valid_data: Any
-    test_data: Any
-    model: Any
-    trainer: Any
-
-    @property
-    def split(self) -> HeadTailSplit:
-        """Which items are head and which are tail."""
-        return self.trainer.eval_collector.split
 
 
 def run(
@@ -202,11 +169,11 @@ def _train_and_test(
     """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
     ranks = ranks_of(config)
-    prepared = _prepare(config)
+    prepared = prepare(config)
     trainer = prepared.trainer
     # Says which items are head; what is kept of the run says so too.
     trainer.eval_collector.data_collect(prepared.train_data)
-    trainer.run_dir, trainer.about = folder, _about(prepared)
+    trainer.run_dir, trainer.about = folder, about_of(prepared)
     if checkpoint:
         check_same_data(folder, checkpoint["about"], trainer.about)
         trainer.resumed = checkpoint
@@ -219,71 +186,25 @@ def _train_and_test(
     strength = trainer.run_settings.eval_logit_adjust
     tested, curve = Measured(strength, OrderedDict(), None), []
     if test:
-        strengths = (strength, *_curve(prepared))
+        strengths = (strength, *curve_strengths(prepared))
         whole = config["eval_args"]["mode"]["test"] == "full"
         tested, *curve = trainer.evaluate_adjusted(
             prepared.test_data, strengths, show_progress=bars, tail_prob=whole and not prepared.split.is_head[1:].all()
         )
-    adjusted = _adjusted(prepared, curve)
+    adjusted_figures = adjusted(prepared, curve)
     finished = perf_counter()
     seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
-    metrics = _names(config) | _found(prepared, valid or {}, tested, seconds | {"total": finished - started})
-    metrics |= {"adjusted": adjusted, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
+    metrics = _names(config) | found_by(prepared, valid or {}, tested, seconds | {"total": finished - started})
+    metrics |= {"adjusted": adjusted_figures, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
     metrics["processes"] = ranks.world
     if ranks.writes:
         write_history(folder, getattr(trainer, "history", []))
         if tested.evaluation:
             users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
             curve_ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
-            write_per_user(folder, tested.evaluation, users, _item_tokens(prepared), curve_ranks)
+            write_per_user(folder, tested.evaluation, users, item_tokens(prepared), curve_ranks)
         write_metrics(folder, metrics)
     return {**metrics, "run_dir": str(folder)}
-
-
-def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
-    """The best model of a run folder, ready to evaluate or to recommend, with its data.
-
-    config_dict: settings in place of those of the run, for the evaluation (`eval_mask_history`, `topk`, ...).
-    """
-    folder = Path(run_dir)
-    changes = {**(config_dict or {}), "checkpoint_dir": str(folder / CHECKPOINTS)}
-    config = Config(config_dict=read_settings(folder) | changes)
-    with without_tensorboard():
-        prepared = _prepare(config)
-    items = token_map_hash(_item_tokens(prepared))
-    load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items)
-    prepared.trainer.eval_collector.data_collect(prepared.train_data)
-    prepared.trainer.run_dir = folder
-    prepared.model.eval()
-    return prepared
-
-
-def load_recbole_checkpoint(file: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
-    """As `load`, of a file that RecBole's own trainer has written (`saved/<model>-<time>.pth`), with a warning.
-
-    The file is a pickle; it is read as data, nothing in it runs. It does not say which items its weights are of: the
-    dataset must be the very file that the model was trained on. config_dict: settings in place of those of the file,
-    `data_path` say.
-    """
-    path = Path(file)
-    settings, weights, others = read_recbole_checkpoint(path)
-    logging.getLogger().warning(
-        "%s: RecBole's checkpoints do not say which items they are of. If %s is not the file that this model was "
-        "trained on, all figures are wrong without a sign of it.",
-        path,
-        settings["dataset"],
-    )
-    settings |= config_dict or {}
-    cuts = settings.get("topk", 10)
-    # Nothing is trained: any metric that is measured will do.
-    settings["valid_metric"] = f"NDCG@{max(cuts) if isinstance(cuts, list) else cuts}"
-    config = Config(config_dict=settings)
-    with without_tensorboard():
-        prepared = _prepare(config)
-    put_weights(path, {"weights": weights, "other_parameter": others}, prepared.model)
-    prepared.trainer.eval_collector.data_collect(prepared.train_data)
-    prepared.model.eval()
-    return prepared
 
 
 def evaluate(
@@ -308,7 +229,7 @@ def evaluate(
     return [
         {
             **name,
-            "protocol": _protocol(loaded.config, measured) | {"measured_on": on},
+            "protocol": protocol(loaded.config, measured) | {"measured_on": on},
             "split": loaded.split.describe(),
             "test": dict(measured.figures),
             "n": measured.evaluation.sizes() if measured.evaluation else None,
@@ -340,100 +261,4 @@ def objective_function(
         "best_valid_result": metrics["valid"],
         "test_result": metrics["test"],
         "run_dir": metrics["run_dir"],
-    }
-
-
-def _prepare(config: Config) -> LoadedRun:
-    """Data, model and trainer, in RecBole's order of drawing random numbers."""
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = load_dataset(config)
-    train_data, valid_data, test_data = split_dataset(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    model = config.model_class(config, train_data._dataset)
-    # Models of ours have it by now, RecBole's own do not.
-    attach_content(model, config, train_data._dataset)
-    model.to(config["device"])
-    trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
-    trainer.know_histories(train_data, valid_data)
-    if not ranks_of(config).writes:
-        # Weights are the same everywhere by now; dropout and negatives are each process's own.
-        init_seed(ranks_of(config).own_seed(config["seed"]), config["reproducibility"])
-    return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
-
-
-def _curve(prepared: LoadedRun) -> list[float]:
-    """The strengths of the adjustment that a run measures beside its own.
-
-    None where there is no tail to lift, where the held-out item is ranked among a few candidates, and where a user may
-    have several.
-    """
-    config, settings = prepared.config, prepared.trainer.run_settings
-    ranked = set(config["eval_args"]["mode"].values()) == {"full"} and "LS" in config["eval_args"]["split"]
-    if not ranked or prepared.split.is_head[1:].all():
-        return []
-    return [strength for strength in settings.eval_logit_adjust_curve if strength != settings.eval_logit_adjust]
-
-
-def _adjusted(prepared: LoadedRun, tested: list[Measured]) -> list[dict[str, Any]]:
-    """The curve as `metrics.json` holds it: figures on test items, and of the same weights on validation items."""
-    strengths = [measured.logit_adjust for measured in tested]
-    validated = prepared.trainer.evaluate_adjusted(prepared.valid_data, strengths, load_best_model=False)
-    valid = {measured.logit_adjust: dict(measured.figures) for measured in validated}
-    return [
-        {"strength": strength, "valid": valid.get(strength, {}), "test": dict(measured.figures)}
-        for strength, measured in zip(strengths, tested, strict=True)
-    ]
-
-
-def _found(prepared: LoadedRun, valid: dict[str, float], tested: Measured, seconds: dict[str, float]):
-    """What `metrics.json` holds beside the names of the run."""
-    trainer = prepared.trainer
-    history = getattr(trainer, "history", [])
-    epochs = [record["seconds"] for record in history]
-    return {
-        "protocol": _protocol(prepared.config, tested),
-        "split": prepared.split.describe(),
-        "valid": dict(valid),
-        "test": dict(tested.figures),
-        "n": tested.evaluation.sizes() if tested.evaluation else None,
-        "warning": collapse_warning(tested.evaluation),
-        "epochs": {
-            "trained": len(history),
-            "best": getattr(trainer, "best_epoch", None),
-            "stopped_early": getattr(trainer, "stopped_early", False),
-        },
-        "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),
-        "seconds": {**seconds, "train_epoch": statistics.median(epochs) if epochs else None},
-    }
-
-
-def _item_tokens(prepared: LoadedRun):
-    return prepared.dataset.field2id_token[prepared.dataset.iid_field]
-
-
-def _about(prepared: LoadedRun) -> dict[str, Any]:
-    """What checkpoints of the run say of themselves."""
-    config = prepared.config
-    return {
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "items": token_map_hash(_item_tokens(prepared)),
-        "interactions": interactions_hash(prepared.train_data._dataset),
-        "split": prepared.split.describe() | {"held_out": str(config["eval_args"]["split"])},
-        "made_with": made_with() | {"device": str(config["device"])},
-    }
-
-
-def _protocol(config: Config, measured: Measured) -> dict[str, Any]:
-    return {
-        "split": config["eval_args"]["split"],
-        "order": config["eval_args"]["order"],
-        "candidates": config["eval_args"]["mode"]["test"],
-        "mask_history": config["eval_mask_history"],
-        "logit_adjust": measured.logit_adjust,
-        "max_history": config["MAX_ITEM_LIST_LENGTH"],
-        "valid_metric": config["valid_metric"],
-        "ties": "middle rank, rounded up",
-        "tied_users": measured.evaluation.n_ties if measured.evaluation else None,
-        "collapsed_users": measured.evaluation.n_collapsed if measured.evaluation else None,
     }

@@ -23,7 +23,7 @@ from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.content_map import ContentMap
 from recbole_lpo.model.mapped_embedding import MappedEmbedding
 from recbole_lpo.model.packed import packed_loss
-from recbole_lpo.quick_start import _prepare
+from recbole_lpo.loaded_run import prepare
 from tests.conftest import SMALL, write_atomic
 
 ADD = {"content_fields": ["class"], "content_mode": "add", "content_min_count": 1}
@@ -36,7 +36,7 @@ STILL = {
 
 def prepared(name, *settings):
     """A model with its data and its trainer, under the settings, later ones over earlier ones."""
-    return _prepare(Config(name, None, None, merged(*settings)))
+    return prepare(Config(name, None, None, merged(*settings)))
 
 
 def merged(*settings):
