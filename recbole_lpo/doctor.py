@@ -19,7 +19,7 @@ from recbole_lpo import compat, self_check
 from recbole_lpo.compat.versions import installed
 from recbole_lpo.version import __version__
 
-_NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas")
+_NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas", "safetensors", "matplotlib")
 _OPTIONAL = ("optuna", "hyperopt", "pyarrow", "ray")
 _NOT_INSTALLED = "not installed"
 _GIB = 2**30
