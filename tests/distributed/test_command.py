@@ -18,6 +18,7 @@ from recbole_lpo.config import Config
 from recbole_lpo.distributed.checks import check_processes
 from recbole_lpo.errors import InputError
 from tests.conftest import ROOT, SMALL, write_toy
+from tests.run_folders import differences
 
 QUICK = [
     "--dataset=toy", "--data_path=data", "--hidden_size=16", "--inner_size=32", "--MAX_ITEM_LIST_LENGTH=8",
@@ -126,13 +127,26 @@ def test_a_process_that_is_killed_ends_the_run_with_a_message_and_exit_code_1(tr
     assert "Traceback" not in said
 
 
-def test_ctrl_c_ends_all_processes_with_exit_code_130(training, workplace):
+@pytest.mark.parametrize(("number", "to_all", "code"), [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)])
+def test_a_signal_ends_all_processes_and_tells_how_to_go_on(number, to_all, code, training, workplace):
+    # A terminal sends Ctrl-C to all of them, a scheduler SIGTERM to the one that it has started.
     process, _ = training
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    assert process.wait(timeout=60) == code
     said = (workplace / "said").read_text()
-    assert said.endswith("interrupted\n")
+    assert "is kept" in said and "--resume=" in said
     assert "Traceback" not in said
+
+
+def test_a_run_of_two_processes_goes_on_to_the_bit(workplace, capsys):
+    given = ["run", "--model=LPOSASRec", *QUICK, "--train_batch_size=64", "--nproc=2", "--quiet"]
+    assert main([*given, "--epochs=2", "--run_dir=whole"]) == 0
+    assert main([*given, "--epochs=1", "--run_dir=stopped"]) == 0
+    assert main(["run", "--resume=stopped", "--epochs=2", "--quiet"]) == 0
+    assert differences(Path("whole"), Path("stopped")) == []
+    # Nothing of the settings lets one process go on with what two have begun.
+    assert main(["run", "--resume=stopped", "--epochs=3", "--nproc=1"]) == 2
+    assert "nproc = 1: the run was started with 2" in capsys.readouterr().err
 
 
 def test_the_processes_end_with_the_one_that_started_them(training):

@@ -18,12 +18,12 @@ from recbole_lpo.config import Config
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.data.loading import load_dataset
 from recbole_lpo.errors import InputError
+from recbole_lpo.loaded_run import prepare
 from recbole_lpo.model import OBJECTIVE_NAMES
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.content_map import ContentMap
 from recbole_lpo.model.mapped_embedding import MappedEmbedding
 from recbole_lpo.model.packed import packed_loss
-from recbole_lpo.loaded_run import prepare
 from tests.conftest import SMALL, write_atomic
 
 ADD = {"content_fields": ["class"], "content_mode": "add", "content_min_count": 1}
