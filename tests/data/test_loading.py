@@ -346,10 +346,18 @@ def test_a_pickled_dataset_in_a_strangers_run_folder_is_refused_and_nothing_runs
     assert not Path("pwned").exists()
 
 
-@pytest.mark.parametrize("key", ["dataset_save_path", "dataloaders_save_path"])
-def test_a_pickled_dataset_that_is_asked_for_is_refused_and_nothing_runs(key):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset_save_path", "file.pth"),
+        ("dataloaders_save_path", "file.pth"),
+        ("save_dataset", True),
+        ("save_dataloaders", True),
+    ],
+)
+def test_a_pickled_dataset_that_is_asked_for_is_refused_and_nothing_runs(key, value):
     Path("file.pth").write_bytes(pickle.dumps(Hostile()))
-    assert refusal_of_rows(toy_rows(), **{key: "file.pth"}).startswith(f"{key} = file.pth: is not supported.")
+    assert refusal_of_rows(toy_rows(), **{key: value}).startswith(f"{key} = {value}: is not supported.")
     assert not Path("pwned").exists()
 
 
