@@ -50,7 +50,7 @@ venv: $(VENV)/.done
 # ray that it pins, which has no wheel for Python 3.12 and newer and is not needed.
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --no-deps recbole==1.2.1
 	$(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
 	touch $@

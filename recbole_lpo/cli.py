@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_plugins(plugins)
             return _dispatch([word for word in arguments if not word.startswith(_PLUGIN)], plugins)
     except InputError as error:
-        _say(f"error: {error}\n")
+        # A value of the user's in the message may have line ends.
+        _say(f"error: {' '.join(str(error).splitlines())}\n")
         return WRONG_INPUT
     except RunError as error:
         _say(f"failed: {error}\n")

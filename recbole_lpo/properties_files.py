@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a yaml file; an empty file is an empty mapping. Raises InputError with the line that is wrong."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+        # Refuses lists that hold themselves, and whole numbers too long for Python to write down.
+        json.dumps(content, default=str, skipkeys=True)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such settings file. Check --config_files.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable yaml file: {reason}") from None
     if content is None:
@@ -71,6 +74,8 @@ def parse_value(text: Any) -> Any:
         return text
     try:
         value = ast.literal_eval(text)
+        # Fails on a whole number too long for Python to write down, which a hexadecimal one can be.
+        repr(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return _WORDS.get(text.lower(), text)
     return value if value is None or isinstance(value, str | int | float | list | tuple | dict) else text

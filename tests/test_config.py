@@ -466,6 +466,12 @@ def test_a_number_that_a_search_has_drawn_is_a_number_of_python(drawn, value):
         ("learning_rate", float("nan"), ["learning_rate", "nan"]),
         ("train_batch_size", 0, ["train_batch_size", "0", ">= 1"]),
         ("hidden_size", True, ["hidden_size", "True"]),
+        ("hidden_dropout_prob", 1.5, ["hidden_dropout_prob", "1.5", ">= 0 and <= 1"]),
+        ("n_heads", 7, ["hidden_size = 64", "n_heads = 7", "multiple"]),
+        ("n_heads", 0, ["hidden_size = 64", "n_heads = 0"]),
+        ("tail_split_threshold", 5, ["tail_split_threshold = 5", "item_share", "only count_threshold"]),
+        ("batching_window_step", 51, ["batching_window_step = 51", "1 to MAX_ITEM_LIST_LENGTH"]),
+        ("teacher", "__import__('os')", ["teacher", "name of a model"]),
         ("enable_amp", "perhaps", ["enable_amp", "perhaps", "True or False"]),
         ("user_inter_num_interval", "5", ["user_inter_num_interval", "5", "[5,inf)"]),
         ("item_inter_num_interval", "[a,b]", ["item_inter_num_interval", "[a,b]"]),
@@ -475,6 +481,11 @@ def test_a_value_that_recbole_would_stumble_over_later_is_refused_at_once(key, v
     with pytest.raises(InputError) as refused:
         Config("SASRec", "ml-100k", None, {key: value})
     assert all(word in str(refused.value) for word in words)
+
+
+def test_a_window_step_without_packed_batches_is_refused():
+    with pytest.raises(InputError, match="batching_window_step = 3 with batching = prefix"):
+        Config("SASRec", "ml-100k", None, {"batching": "prefix", "batching_window_step": 3})
 
 
 @pytest.mark.parametrize("interval", ["[5,inf)", "(0, 10]", "[1,2];[5,inf)"])

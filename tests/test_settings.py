@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, asdict, fields
 
 import numpy as np
 import pytest
@@ -448,6 +448,21 @@ def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():
 def test_numbers_in_range_come_back_as_they_are(weight, tau, rivals):
     found = LossSettings(pref_weight=weight, pref_tau=tau, pref_num_rejected=rivals)
     assert (found.pref_weight, found.pref_tau, found.pref_num_rejected) == (weight, tau, rivals)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_a_group_written_as_a_mapping_and_read_again_is_the_same(group, data):
+    chosen = {}
+    for spec in fields(group):
+        if spec.name in AT_THE_EDGE:
+            chosen[spec.name] = data.draw(st.sampled_from((spec.default, *AT_THE_EDGE[spec.name])))
+        elif spec.name in FLAGS:
+            chosen[spec.name] = data.draw(st.booleans())
+    assume(chosen.get("ce_weight", 1) or chosen.get("pref_weight", 1))
+    written = asdict(group(**chosen))
+    assert asdict(group.from_config(written)) == written
 
 
 def test_a_number_of_numpy_is_a_number():

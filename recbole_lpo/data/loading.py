@@ -107,7 +107,7 @@ def _scores_whole_rows(model_class: type) -> bool:
 def _refuse_pickles(config) -> None:
     """RecBole takes a dataset that an earlier run pickled over its files, and to load a pickle can run any code."""
     way_out = "A pickle can run code when it is loaded; datasets are read from their atomic files alone."
-    for key in ("dataset_save_path", "dataloaders_save_path"):
+    for key in ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"):
         if config[key]:
             raise InputError(f"{key} = {config[key]}: is not supported. {way_out} Leave it out.")
     folder = Path(config["checkpoint_dir"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import random
 from pathlib import Path
 
@@ -292,6 +293,72 @@ def test_a_general_model_refuses_users_with_one_interaction_alone():
 def test_a_user_of_all_items_is_refused_where_negatives_are_drawn():
     message = refusal_of_rows([("u", f"i{item}", item) for item in range(9)], model="BPR")
     assert message.startswith("d: RecBole cannot split the dataset: Some users have interacted with all items")
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "", "[PAD]"])
+@pytest.mark.parametrize("column", [0, 1])
+def test_an_id_that_recbole_would_drop_is_refused_with_its_line(column, word):
+    rows = toy_rows()
+    rows.insert(41, tuple(word if place == column else value for place, value in enumerate(("u1", "i1", 3))))
+    message = refusal_of_rows(rows)
+    assert message.startswith(f"{FILE}: line 43: {('user_id', 'item_id')[column]} is {word!r}, which RecBole takes for")
+
+
+@pytest.mark.parametrize("rows", ["x\tu1\ti1\t5\n", "u1\ti1\t5\nx\tu1\ti1\t5\n"], ids=["all", "one"])
+def test_rows_with_more_cells_than_the_header_are_refused(rows):
+    # RecBole takes the first cell for a row's number, or leaves the last one out, and says nothing.
+    assert refusal_of(f"{HEADER}\n{rows}").startswith(f"{FILE}: ")
+
+
+def test_lines_between_two_stray_quotation_marks_are_not_swallowed():
+    rows = [("u1", "i1", 1), ('"u1', "i2", 2), ("u1", "i3", 3), ('u1"', "i4", 4)]
+    assert "a quotation mark opens here" in refusal_of_rows(rows)
+
+
+@pytest.mark.parametrize("header", [HEADER + "\tuser_id:token", HEADER + "\tx:foo"])
+def test_a_column_twice_or_of_an_unknown_type_is_refused(header):
+    assert refusal_of(f"{header}\n1\t2\t3\t4\n").startswith(f"{FILE}: ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("encoding", "utf-99", "encoding = 'utf-99': there is no such encoding"),
+        ("field_separator", "", "field_separator = '': must be text"),
+    ],
+)
+def test_an_encoding_or_separator_that_cannot_be_is_refused(setting, value, words):
+    assert words in refusal_of_rows(toy_rows(), **{setting: value})
+
+
+class Hostile:
+    def __reduce__(self):
+        return open, ("pwned", "w")
+
+
+@pytest.mark.parametrize("name", ["d-SequentialDataset.pth", "d-for-SASRec-dataloader.pth"])
+def test_a_pickled_dataset_in_a_strangers_run_folder_is_refused_and_nothing_runs(name):
+    write_atomic(Path("data"), "d", toy_rows())
+    done = recbole_lpo.run("SASRec", "d", None, {**SMALL, "data_path": "data", "epochs": 1}, quiet=True)
+    (Path(done["run_dir"]) / "checkpoint" / name).write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(InputError, match=f"{name}: RecBole would load this pickle"):
+        recbole_lpo.load(done["run_dir"])
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset_save_path", "file.pth"),
+        ("dataloaders_save_path", "file.pth"),
+        ("save_dataset", True),
+        ("save_dataloaders", True),
+    ],
+)
+def test_a_pickled_dataset_that_is_asked_for_is_refused_and_nothing_runs(key, value):
+    Path("file.pth").write_bytes(pickle.dumps(Hostile()))
+    assert refusal_of_rows(toy_rows(), **{key: value}).startswith(f"{key} = {value}: is not supported.")
+    assert not Path("pwned").exists()
 
 
 # Short users among others.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def refusal_of_file(file, source: str = "csv", **options) -> str:
         (json.dumps(REVIEW | {"asin": None}), "amazon2014", "line 1: the id in 'asin' is None"),
         (json.dumps(REVIEW | {"unixReviewTime": float("nan")}), "amazon2014", "line 1: the time 'nan'"),
         (json.dumps(REVIEW | {"unixReviewTime": True}), "amazon2014", "line 1: the time 'True'"),
+        ("{1: 2}\n", "amazon2014", "line 1: no 'reviewerID'"),
+        ("{'reviewerID': 0x" + "f" * 5000 + ", 'asin': 1, 'unixReviewTime': 1}", "amazon2014", "thousands of digits"),
+        (HEADER + f"u,i,{2**53 + 1}\nu,j,0.5\n", "csv", "line 2: the time '9007"),
     ],
 )
 def test_malformed_text_is_refused_in_one_line_that_says_where(text, source, expected):
@@ -103,6 +107,28 @@ def test_a_misspelt_column_is_refused_with_the_nearest_name():
 
 def test_one_column_with_two_roles_is_refused():
     assert "two roles" in refusal("user,item,time\n", user_column="item")
+
+
+def test_a_pipe_is_refused():
+    os.mkfifo("pipe")
+    assert "pipe: is a pipe or a device" in refusal_of_file("pipe")
+
+
+@pytest.mark.parametrize("place", ["input", "name"])
+def test_a_name_that_the_file_system_refuses_is_refused(place):
+    Path("raw").write_text(HEADER + "u,i,1\n")
+    with pytest.raises(InputError, match="File name too long"):
+        prepare("csv", "x" * 300 if place == "input" else "raw", "out", "x" * 300, k_core=0, progress=False)
+
+
+@pytest.mark.parametrize("separator", ["", '"', "\n"])
+def test_a_separator_that_can_separate_nothing_is_refused(separator):
+    assert "--separator=" in refusal("u i\n", "sequences", separator=separator)
+
+
+def test_fractions_beside_the_smallest_whole_number_are_refused():
+    # It has no absolute value among numbers of its own kind. The two stand in different blocks of the file.
+    assert "partly fractions" in refusal(HEADER + f"u,i,{-(2**63)}\n" + "u,i,1\n" * 20_000 + "u,i,0.5\n")
 
 
 @pytest.mark.parametrize("cut", [1, 9, 200])

@@ -65,9 +65,10 @@ def atomic(data: bytes) -> list[tuple[str, str, float]] | None:
         if text.startswith("\ufeff") or "\0" in text:
             return None
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if '"' in text.partition("\n")[0]:
+        first = text.partition("\n")[0]
+        if '"' in first or not first.strip():
             return None
-        records = _quoted(text, "\t", strict=False)
+        records = _quoted(text, "\t")
         header = next((cells for cells in records[:1]), [])
         names = [cell.partition(":")[0] for cell in header]
         kinds = [cell.partition(":")[2] for cell in header]
@@ -78,8 +79,6 @@ def atomic(data: bytes) -> list[tuple[str, str, float]] | None:
             return None
         rows = []
         for cells in records[1:]:
-            if len(cells) == 1 and not cells[0].strip():
-                continue
             if len(cells) > len(names):
                 return None
             cells = [*cells, *[""] * len(names)]
@@ -122,7 +121,7 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-def _quoted(text: str, separator: str, *, strict: bool = True) -> list[list[str]]:
+def _quoted(text: str, separator: str) -> list[list[str]]:
     """Cells of all lines; a quotation mark at the start of a cell opens it, a doubled one is one, a lone one closes."""
     records: list[list[str]] = []
     cells: list[str] = []
@@ -146,13 +145,13 @@ def _quoted(text: str, separator: str, *, strict: bool = True) -> list[list[str]
             state = "after return"
         elif char == separator:
             cells, cell, state = [*cells, cell], "", "start"
-        elif state == "closing" and strict:
+        elif state == "closing":
             raise _Refused
         else:
             cell, state = cell + char, "plain"
     if state == "quoted":
         raise _Refused
-    return [record for record in records if strict is False or record != [record[0]] or record[0].strip()]
+    return [record for record in records if len(record) > 1 or record[0].strip()]
 
 
 def _cells(text: str, separator: str) -> list[list[str]]:
