@@ -12,6 +12,9 @@ import pytest
 import torch
 
 import recbole_lpo
+from recbole_lpo.model.backbones import BACKBONES
+from recbole_lpo.run_folder import without_nan
+from recbole_lpo.trainer.checkpoint import BEST, read_checkpoint
 from tests.conftest import ROOT, SMALL, toy_rows, write_toy
 from tests.distributed import trained_by_several
 from tests.distributed.trained_by_several import run_all
@@ -64,12 +67,13 @@ def folders(tmp_path_factory):
     run_all({name: cases[name] for name in CASES}, place / "one")
     yield place
     torch.set_num_threads(threads)
+    del BACKBONES["Spare"]
 
 
 def read(folder: Path) -> tuple[dict, list[dict], dict[str, torch.Tensor]]:
     """Metrics, history and weights of a run folder."""
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    weights = torch.load(folder / "checkpoint" / "best.pth")["state_dict"]
+    weights = read_checkpoint(folder / "checkpoint" / BEST)["weights"]
     return json.loads((folder / "metrics.json").read_text()), history, weights
 
 
@@ -91,7 +95,7 @@ def test_two_processes_measure_what_one_measures_to_the_digit(case, folders):
     metrics, _, _ = read(folder)
     for adjusted in ({"strength": 0.0, "test": metrics["test"]}, *metrics["adjusted"]):
         again = recbole_lpo.evaluate(folder, logit_adjust=[adjusted["strength"]])[0]
-        assert again["test"] == adjusted["test"]
+        assert without_nan(again["test"]) == adjusted["test"]
         assert again["n"] == metrics["n"]
     assert metrics["n"]["users"] == 60
 
@@ -99,7 +103,8 @@ def test_two_processes_measure_what_one_measures_to_the_digit(case, folders):
 @pytest.mark.parametrize("case", DRAWN)
 def test_the_validation_that_stops_is_that_of_the_weights_that_are_kept(case, folders):
     metrics, _, _ = read(folders / "two" / case)
-    assert recbole_lpo.evaluate(folders / "two" / case, on="valid")[0]["test"] == metrics["valid"]
+    found = recbole_lpo.evaluate(folders / "two" / case, on="valid")[0]["test"]
+    assert without_nan(found) == metrics["valid"]
 
 
 def test_the_users_stand_in_the_order_of_one_process(folders):
