@@ -224,7 +224,7 @@ def test_what_fails_is_kept_with_its_reason_and_three_in_a_row_stop_the_process(
     assert work(plan, storage, tmp_path, total=9, until=None) == BROKEN
     trials = open_study(storage, plan).get_trials()
     assert [trial.state for trial in trials] == [STATES.FAIL] * 3
-    assert all("multiple of the number of attention heads" in trial.user_attrs[FAILURE] for trial in trials)
+    assert all("the heads share the width" in trial.user_attrs[FAILURE] for trial in trials)
 
 
 def test_a_loss_that_is_not_finite_fails_its_trial_and_no_more(plan_for, storage, tmp_path):
