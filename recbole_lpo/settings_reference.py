@@ -10,7 +10,8 @@ from dataclasses import fields
 from functools import cache
 
 from recbole_lpo.properties_files import PROPERTIES
-from recbole_lpo.settings import GROUPS, allowed
+from recbole_lpo.settings import GROUPS
+from recbole_lpo.validated import allowed
 
 _DOCUMENTED = re.compile(r"^(\w+):[^#]*#\s*\((?P<kind>.+?)\)(?=\s|$)\s*(?P<text>.*)$")
 _CONTINUED = re.compile(r"^\s+#\s*(.*)$")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
@@ -10,40 +9,29 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm import tqdm
 
-from recbole_lpo.core.gathered_rows import make_lookups_sparse
-from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.core.precision import half_precision
-from recbole_lpo.data.sequences import PackedBatch, PackedSequences
-from recbole_lpo.distributed.parts import Part, parts_of_packed, parts_of_rows
-from recbole_lpo.distributed.together import Together
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import whole_steps
-from recbole_lpo.model.caser import trim_padding
-from recbole_lpo.model.packed import can_pack, packed_loss
 from recbole_lpo.run_folder import write_history
 from recbole_lpo.trainer.checkpoint import put_weights, save_checkpoint
+from recbole_lpo.trainer.epoch_steps import EpochSteps
 from recbole_lpo.trainer.evaluation import TailEvaluation
-from recbole_lpo.trainer.finiteness import check_losses, fail
-from recbole_lpo.trainer.moments import forget_moments
-from recbole_lpo.trainer.optimizer import fused
+from recbole_lpo.trainer.finiteness import fail
 from recbole_lpo.trainer.plain_attributes import PlainAttributes
 from recbole_lpo.trainer.run_log import epoch_line
 from recbole_lpo.trainer.run_state import optimizers_of, put_run_state, run_state
 from recbole_lpo.trainer.schedule import attach_schedule
 
 
-class LoopPolicy:
+class LoopPolicy(EpochSteps):
     """RecBole's training epochs, under a policy of our own: stands before a trainer of RecBole in the bases of a class.
 
     Against RecBole's `fit`: the learning rate can warm up and decay; early stopping compares the unrounded metric, and
     a tie is no improvement (RecBole rounds to four digits and lets a tie reset the patience); the parts of the loss are
     logged for head and tail; a loss that is not finite ends the run at the end of its epoch, with the first step that
-    had one and the learning rate there; Adam runs fused; mixed precision (`enable_amp`) is bfloat16 where the device
-    has it, and gradients are clipped after they are unscaled; Caser leaves the padding out (`batching`); several
-    processes (`nproc`) divide each batch among them and take the step that one process takes; with a run folder, what
-    training needs to go on is kept there (`checkpoint_every`), and `resumed` puts it back.
+    had one and the learning rate there; with a run folder, what training needs to go on is kept there
+    (`checkpoint_every`), and `resumed` puts it back.
 
     history     one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
     resumed     the content of a `last` checkpoint to go on from, set before `fit`
@@ -54,15 +42,11 @@ class LoopPolicy:
 
     def __init__(self, config, model) -> None:
         super().__init__(config, model)
-        if self.run_settings.batching == "packed":
-            trim_padding(self.model)
-        self._together = Together(self.model, self.ranks) if self.ranks.several else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.kept_epoch: int | None = None
         self.schedule: LRScheduler | None = None
         self.plain_attributes: PlainAttributes | None = None
-        self._packed: PackedSequences | None = None
 
     def fit(
         self,
@@ -141,87 +125,6 @@ class LoopPolicy:
             warmup_ratio=self.run_settings.warmup_ratio,
             schedule=self.run_settings.lr_schedule,
             done_steps=done_steps,
-        )
-
-    def _build_optimizer(self, **kwargs):
-        return fused(super()._build_optimizer(**kwargs))
-
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        """An epoch over whole histories where the model allows it (`batching`), over RecBole's rows elsewhere.
-
-        RecBole's own epoch where a trainer has one of its own, and where RecBole itself runs several processes. Before
-        it, `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has overwritten, as
-        (parameter, row numbers), or None.
-        """
-        if hasattr(self.model, "start_epoch"):
-            for weight, rows in self.model.start_epoch(epoch_idx) or ():
-                self.ranks.take_from_first(weight)
-                forget_moments(self.optimizer, weight, rows)
-        if super()._train_epoch.__func__ is not Trainer._train_epoch or not self.config["single_spec"]:
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        self.model.train()
-        loss_of = self._packed_loss if self._packed is not None else loss_func or self.model.calculate_loss
-        if self._together is not None:
-            batches, loss_of = self._parts(train_data, epoch_idx), self._together.loss_of(loss_of)
-        elif self._packed is not None:
-            batches = self._packed.epoch(epoch_idx)
-        else:
-            batches = (batch.to(self.device) for batch in train_data)
-        steps = len(self._packed or train_data)
-        if show_progress:
-            batches = tqdm(batches, total=steps, ncols=100, desc=f"Train {epoch_idx:>5}", leave=False)
-        dtype = half_precision(self.device)
-        # bfloat16 has the range of float32: only float16 needs its loss scaled.
-        scaling = self.enable_scaler and dtype == torch.float16
-        scaler = torch.amp.GradScaler(self.device.type, enabled=scaling)
-        losses, rates = torch.zeros(steps, device=self.device, dtype=torch.float64), []
-        for step, batch in enumerate(batches):
-            self.optimizer.zero_grad()
-            with torch.autocast(self.device.type, dtype, enabled=self.enable_amp):
-                loss = loss_of(batch)
-            # Models of RecBole may give the parts of their loss.
-            loss = sum(loss) if isinstance(loss, tuple) else loss
-            scaler.scale(loss).backward()
-            if self.clip_grad_norm:
-                scaler.unscale_(self.optimizer)
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-            losses[step] = loss.detach()
-            rates.append(self._rate())
-            scaler.step(self.optimizer)
-            scaler.update()
-        losses = self.ranks.sum(losses) / self.ranks.world
-        # Read once an epoch: reading each step's loss would make the device wait for the host.
-        check_losses(self, losses, rates)
-        return losses.sum().item()
-
-    def _parts(self, train_data, epoch_idx: int) -> Iterator[Part]:
-        if self._packed is not None:
-            return parts_of_packed(self._packed, epoch_idx, self.ranks)
-        return parts_of_rows(train_data, self.ranks, self.device)
-
-    def _packed_loss(self, batch: PackedBatch) -> torch.Tensor:
-        return packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
-
-    def _rate(self) -> float | None:
-        """The learning rate now; None where the optimizer has none of torch's kind."""
-        return self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
-
-    def _pack(self, train_data) -> PackedSequences | None:
-        if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
-            return None
-        max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]
-        embedding = self.model.item_embedding
-        method = self.run_settings.item_softmax
-        dense = softmax_method(method, batch_targets, embedding.num_embeddings, self.device) == "dense"
-        if not dense and not self.ranks.several:
-            make_lookups_sparse(embedding)
-        return PackedSequences(
-            train_data._dataset,
-            max_length=max_length,
-            window_step=min(self.run_settings.batching_window_step or max(1, max_length // 2), max_length),
-            batch_targets=batch_targets,
-            seed=self.config["seed"],
-            device=self.device,
         )
 
     def _train_and_record(self, train_data, epoch: int, show_progress: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from recbole_lpo.config import Config
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.model.packed import packed_loss
-from recbole_lpo.trainer import lpo_trainer
+from recbole_lpo.trainer import epoch_steps, lpo_trainer
 from recbole_lpo.trainer.checkpoint import read_checkpoint
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.run_log import without_tensorboard
@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_step_and_rate_and_kee
     trainer._save_checkpoint = lambda *a, **options: (save(*a, **options), saved.append(trainer.best_file.read_bytes()))
     steps = len(trainer._pack(train) or train)
     if batching == "packed":
-        monkeypatch.setattr(lpo_trainer, "packed_loss", Breaks(packed_loss, steps + 2, value))
+        monkeypatch.setattr(epoch_steps, "packed_loss", Breaks(packed_loss, steps + 2, value))
     else:
         model.calculate_loss = Breaks(model.calculate_loss, steps + 2, value)
     where = rf"epoch 1, step 3 of {steps}, at learning rate 0\.0125 \(best so far: epoch 0\)"

@@ -13,7 +13,7 @@ import recbole_lpo
 from recbole_lpo.config import Config
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.data.loading import load_dataset, split_dataset
-from recbole_lpo.trainer import lpo_trainer
+from recbole_lpo.trainer import epoch_steps
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.run_log import without_tensorboard
 from tests.conftest import SMALL
@@ -58,7 +58,7 @@ def test_a_run_in_mixed_precision_starts_near_the_run_without(name, toy):
 def test_gradients_are_unscaled_before_they_are_clipped(toy, monkeypatch):
     norms, clip = [], nn.utils.clip_grad_norm_
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *a, **options: norms.append(float(clip(*a, **options))))
-    monkeypatch.setattr(lpo_trainer, "half_precision", lambda device: torch.float16)
+    monkeypatch.setattr(epoch_steps, "half_precision", lambda device: torch.float16)
     for scaled in (False, True):
         settings = {"clip_grad_norm": {"max_norm": 0.5}, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
         trainer, train = built(toy, train_batch_size=4096, **settings)
