@@ -170,6 +170,7 @@ def refused_by_a_run(**settings) -> str:
         ({"topk": "ten"}, "topk = ten: must be a whole number > 0"),
         ({"topk": [10, True]}, "topk = [10, True]: must be a whole number > 0"),
         ({"pref_tau": 0}, "pref_tau = 0.0: out of range"),
+        ({"preset": 5}, "preset = 5: unknown"),
         ({"warmup_ratio": 2}, "warmup_ratio = 2.0: out of range"),
         ({"tail_split_rule": "count_threshold"}, "tail_split_rule = count_threshold needs tail_split_threshold"),
         ({"eval_args": {"mode": "half"}}, "RecBole refuses these settings: the mode [half] in eval_args"),
