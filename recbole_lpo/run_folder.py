@@ -35,6 +35,7 @@ def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) 
     folder = _free_folder(Path("runs") / dataset / model / f"{datetime.now():%Y%m%d-%H%M%S}-{seed}")
     if run_dir is not None:
         folder = Path(run_dir)
+        _check_name(folder)
         if (folder / METRICS).exists():
             raise InputError(f"run_dir = {run_dir}: holds a finished run already. Name another folder.")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -51,6 +52,17 @@ def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) 
                 for parent in made[1:]:
                     parent.rmdir()
         raise
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse a name that the file system cannot have: too long, with a NUL, not to be encoded."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"run_dir = {str(folder)[:80]!r}: cannot be made: {reason}.") from None
 
 
 def _free_folder(wanted: Path) -> Path:
