@@ -58,7 +58,7 @@ def read_preset(name: str) -> dict[str, Any]:
     """The settings of a preset; raises InputError naming the presets that exist."""
     known = sorted(path.stem for path in (PROPERTIES / "preset").glob("*.yaml"))
     if name not in known:
-        raise InputError(f"preset = {name}: unknown. Allowed: {', '.join(known)}.{did_you_mean(name, known)}")
+        raise InputError(f"preset = {name}: unknown. Allowed: {', '.join(known)}.{did_you_mean(str(name), known)}")
     return read_property("preset", name)
 
 

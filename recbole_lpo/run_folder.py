@@ -44,7 +44,9 @@ def new_run_folder(run_dir: str | None, *, dataset: str, model: str, seed: int) 
     Where the input turns out to be wrong before anything was trained, the folder goes away again.
     """
     folder = _free_folder(Path("runs") / dataset / model / f"{datetime.now():%Y%m%d-%H%M%S}-{seed}")
-    folder = folder if run_dir is None else Path(run_dir)
+    if run_dir is not None:
+        folder = Path(run_dir)
+        _check_name(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,17 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse a name that the file system cannot have: too long, with a NUL, not to be encoded."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"run_dir = {str(folder)[:80]!r}: cannot be made: {reason}.") from None
 
 
 def _free_folder(wanted: Path) -> Path:
