@@ -30,6 +30,7 @@ from recbole_lpo.resume import (
 )
 from recbole_lpo.run_folder import (
     CHECKPOINTS,
+    SETTINGS,
     held,
     read_settings,
     write_history,
@@ -119,7 +120,8 @@ def resume(
     folder, changes = Path(run_dir), config_dict or {}
     if not folder.is_dir():
         raise InputError(f"--resume={run_dir}: there is no such folder.")
-    processes = ProcessSettings.from_config({**read_settings(folder), **changes})
+    before = read_settings(folder) if (folder / SETTINGS).is_file() else {}
+    processes = ProcessSettings.from_config({**before, **changes})
     if processes.world > 1 and launched() is None:
         arguments = {"run_dir": str(folder), "config_dict": changes, "quiet": quiet, "test": test}
         return launch("resume", arguments, processes)

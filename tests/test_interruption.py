@@ -12,6 +12,8 @@ import torch
 from recbole_lpo.interruption import Interrupted, interruptible, whole_steps
 from tests.run_folders import processes
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_outside_of_a_step_a_signal_ends_the_block_at_once(number, code):

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import SMALL
 from tests.run_folders import differences, run_and_die, seconds_of
 
+pytestmark = pytest.mark.processes
+
 KILLS = int(os.environ.get("RECBOLE_LPO_KILLS", "1"))
 RUNS = {
     "LPO": {"model": "LPOSASRec"},

@@ -16,6 +16,8 @@ from recbole_lpo.cli import main
 from recbole_lpo.compare.execute import is_finished
 from tests.conftest import ROOT, SMALL
 
+pytestmark = pytest.mark.processes
+
 STUDY = """
 datasets: [toy]
 seeds: [2021]

@@ -20,6 +20,8 @@ from recbole_lpo.errors import InputError
 from tests.conftest import ROOT, SMALL, write_toy
 from tests.run_folders import differences
 
+pytestmark = pytest.mark.processes
+
 QUICK = [
     "--dataset=toy", "--data_path=data", "--hidden_size=16", "--inner_size=32", "--MAX_ITEM_LIST_LENGTH=8",
     "--topk=[5]", "--valid_metric=NDCG@5", "--pref_num_rejected=4", "--eval_batch_size=16",

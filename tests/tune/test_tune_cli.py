@@ -16,6 +16,8 @@ from recbole_lpo.cli import main
 from recbole_lpo.properties_files import read_yaml
 from tests.conftest import ROOT, SMALL
 
+pytestmark = pytest.mark.processes
+
 optuna = pytest.importorskip("optuna")
 
 N_TRIALS = 6
