@@ -11,8 +11,14 @@ _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def environment(jobs: int) -> dict[str, str]:
-    """The environment of one of `jobs` processes (>= 1), the threads of the machine divided among them."""
+    """The environment of one of `jobs` processes (>= 1), the threads of the machine divided among them.
+
+    Where OMP_NUM_THREADS says how many this process may have, each gets no more: others may be at work beside it.
+    """
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdigit() and int(said):
+        threads = min(threads, int(said))
     # The package may be run from a checkout, where only the script's own process knows its place.
     places = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     path = {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
