@@ -33,7 +33,7 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
         for name, k, figures in _rows(run, cuts)
     ]
     table = tabulate(rows, ["model", "@k", *headings], disable_numparse=True, stralign="right", colalign=("left",))
-    parts = [table if rows else "", _other_metrics(runs), "\n".join(caption(runs))]
+    parts = [table if rows else "", _other_metrics(runs), "\n".join([*caption(runs), *_unseen(runs)])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -76,7 +76,7 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{_splitting(protocol)}, {ranked}, the user's own history {history}, "
         f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
     )
-    return [*lines, *_unseen(runs), *_warnings(runs)]
+    return [*lines, *_warnings(runs)]
 
 
 def _unseen(runs: Sequence[dict[str, Any]]) -> list[str]:

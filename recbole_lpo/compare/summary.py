@@ -29,6 +29,10 @@ def columns(one: DatasetResults) -> dict[str, str]:
 def notes(one: DatasetResults) -> list[str]:
     """What the figures rest on: counts, split, protocol, seeds, and what could not be tested."""
     lines = caption([run for row in one.rows for run in row.runs])
+    unseen = {row.method: mean(row.values(f"unseenhit@{one.cut}")) for row in one.rows}
+    if not all(map(math.isnan, unseen.values())):
+        figures = ", ".join(f"{method} {value:.4f}" for method, value in unseen.items() if not math.isnan(value))
+        lines.append(f"HR@{one.cut} on items that training never saw: {figures}.")
     lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
     return lines
 

@@ -21,6 +21,7 @@ from recbole_lpo.compare.report.tail_probability import less_the_mean
 from recbole_lpo.compare.report.write import write_report
 from recbole_lpo.compare.results import gather
 from recbole_lpo.compare.study import study_of
+from recbole_lpo.compare.summary import notes
 from recbole_lpo.compare.varied import varied_settings
 from recbole_lpo.errors import InputError
 from tests.compare.made_study import CUT, N_ITEMS, N_USERS, make_runs, study_of_methods
@@ -259,3 +260,15 @@ def test_the_tail_gets_less_than_its_share_where_the_story_says_so(tmp_path):
     share = (N_ITEMS - 40) / N_ITEMS
     means = {method: rows[method].users.tail_prob.mean() for method in rows}
     assert means["SASRec"] < means["LPO"] < share
+
+
+def test_what_unseen_items_get_is_one_line_for_all_methods(tmp_path):
+    study = study_of_methods(["SASRec", "LPO"])
+    make_runs(study, tmp_path)
+    one = gather(study, tmp_path)[0]
+    assert not [line for line in notes(one) if "never saw:" in line]
+    for method, found in (("SASRec", (0.0, 0.0)), ("LPO", (0.1, 0.3))):
+        for run, value in zip(one.row(method).runs, found, strict=True):
+            run["test"][f"unseenhit@{CUT}"] = value
+    said = [line for line in notes(one) if "never saw:" in line]
+    assert said == [f"HR@{CUT} on items that training never saw: SASRec 0.0000, LPO 0.2000."]
