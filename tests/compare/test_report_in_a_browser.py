@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -95,6 +96,10 @@ def opened(browser, address):
     browser.open("about:blank")
     browser.log("browser"), browser.log("performance")
     browser.open(address)
+    # Under load the driver comes back while the page is still being read.
+    until = time.monotonic() + 60
+    while browser.run("[location.href, document.readyState]") != [address, "complete"] and time.monotonic() < until:
+        time.sleep(0.1)
     return browser
 
 

@@ -239,7 +239,7 @@ def test_at_its_epoch_the_tail_gets_new_vectors_and_the_optimizer_forgets_the_ol
     monkeypatch.setattr(model, "start_epoch", watched)
     seen = []
     monkeypatch.setattr(
-        "recbole_lpo.trainer.lpo_trainer.forget_moments", lambda *told: seen.append(told) or forget_moments(*told)
+        "recbole_lpo.trainer.epoch_steps.forget_moments", lambda *told: seen.append(told) or forget_moments(*told)
     )
     trainer.fit(train, verbose=False, saved=False)
     assert torch.equal(states[0][0], states[0][1])
