@@ -36,7 +36,7 @@ test-oldest: venv
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
 		echo "numpy 1.26 has no build for this Python: the row of the oldest libraries is skipped"; \
 	else \
-		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m 'not long and not processes'; \
+		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m 'not long and not processes'; \
 	fi
 
 # Thousands of broken files and settings, and real processes of eight kinds of run killed 2 * KILLS times each, at random
