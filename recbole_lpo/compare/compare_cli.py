@@ -116,10 +116,12 @@ def _take(output: Path, study: Study) -> None:
     try:
         if (output / STUDY).is_file():
             earlier = read_yaml(output / STUDY)
-            if not set(earlier.get("runs") or {}) & set(study.methods):
-                rows = ", ".join(earlier.get("runs") or {})
+            rows, datasets = earlier.get("runs") or {}, earlier.get("datasets") or ()
+            goes_on = rows and set(rows) <= set(study.methods) and set(datasets) & set(study.datasets)
+            # Its tables would be lost. A study that has lost a row or a dataset still shares runs with what it was.
+            if not goes_on and not any(run.folder(output).exists() for run in study.runs()):
                 raise InputError(
-                    f"output = {output}: belongs to another study (its rows: {rows}). Name another folder."
+                    f"output = {output}: belongs to another study (its rows: {', '.join(rows)}). Name another folder."
                 )
         elif output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise InputError(f"output = {output}: holds something that is no comparison. Name another folder.")

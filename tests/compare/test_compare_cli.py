@@ -124,6 +124,12 @@ def test_a_folder_with_something_else_in_it_is_refused(command, tmp_path, capsys
     (tmp_path / "out" / "study.yaml").write_text("runs: {Pop: {model: Pop}}")
     assert main(command) == 2
     assert "belongs to another study (its rows: Pop)" in capsys.readouterr().err
+    # A row of the same name with other settings is no sign of the same study.
+    other = "runs: {SASRec: {model: SASRec}, Pop: {model: Pop}}\ndatasets: [toy]"
+    (tmp_path / "out" / "study.yaml").write_text(other)
+    assert main(command) == 2
+    assert "belongs to another study (its rows: SASRec, Pop)" in capsys.readouterr().err
+    assert (tmp_path / "out" / "study.yaml").read_text() == other
 
 
 def test_help_names_every_option(capsys):
