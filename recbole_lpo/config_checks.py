@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from recbole.utils.argument_list import (
 
 from recbole_lpo.errors import InputError, did_you_mean, nearest
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.settings import KEYS, check_own_keys
+from recbole_lpo.settings import KEYS, RunSettings, check_own_keys
 from recbole_lpo.valid_metric import parse_valid_metric
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -62,7 +62,10 @@ def check_keys(given: dict[str, Any]) -> None:
 
 
 def check_metrics(settings: dict[str, Any]) -> None:
-    """Refuse metrics that do not exist and a `valid_metric` that no evaluation will give, before any work is done."""
+    """Refuse metrics that do not exist and a `valid_metric` that no evaluation will give, before any work is done.
+
+    `also_select` names further ones.
+    """
     metrics = settings["metrics"] if isinstance(settings["metrics"], list) else [settings["metrics"]]
     for metric in metrics:
         if str(metric).lower() not in metric_types:
@@ -80,27 +83,39 @@ def check_metrics(settings: dict[str, Any]) -> None:
     measured = [f"{metric}@{k}" for metric in metrics for k in topk if _is_cut(str(metric))]
     measured += [str(metric) for metric in metrics if not _is_cut(str(metric))]
     known = {name.lower() for name in measured}
-    wanted = parse_valid_metric(str(settings["valid_metric"])).names
-    for name in wanted:
-        if name.lower() not in known:
-            raise InputError(
-                f"valid_metric = {settings['valid_metric']}: this run does not measure "
-                f"{'it' if len(wanted) == 1 else name}. "
-                f"Take one of {', '.join(measured)}, or add it to metrics and topk."
-            )
-    larger_is_better(str(settings["valid_metric"]))
+    selected_by = [("valid_metric", str(settings["valid_metric"]))]
+    selected_by += [("also_select", metric) for metric in RunSettings.from_config(settings).also_select]
+    for setting, metric in selected_by:
+        wanted = parse_valid_metric(metric, setting).names
+        for name in wanted:
+            if name.lower() not in known:
+                raise InputError(
+                    f"{setting} = {metric}: this run does not measure {'it' if len(wanted) == 1 else name}. "
+                    f"Take one of {', '.join(measured)}, or add it to metrics and topk."
+                )
+        larger_is_better(metric, setting)
+    _check_selected_twice([metric for _, metric in selected_by])
 
 
-def larger_is_better(valid_metric: str) -> bool:
-    """Whether a larger value of a `valid_metric` is the better one; metrics of both kinds in one sum raise InputError.
+def _check_selected_twice(metrics: Sequence[str]) -> None:
+    plain = ["".join(metric.lower().split()) for metric in metrics]
+    twice = [metric for metric, name in zip(metrics, plain, strict=True) if plain.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"also_select: names {twice[0]} a second time, or it is the valid_metric already. Leave it out."
+        )
+
+
+def larger_is_better(metric: str, setting: str = "valid_metric") -> bool:
+    """Whether a larger value is the better one; metrics of both kinds in one sum raise InputError. setting: its name.
 
     RecBole looks at the text before the first @ only, and takes every sum for one of the larger kind.
     """
-    names = parse_valid_metric(valid_metric).names
+    names = parse_valid_metric(metric, setting).names
     smaller = [name for name in names if name.partition("@")[0].lower() in smaller_metrics]
     if smaller and len(smaller) < len(names):
         raise InputError(
-            f"valid_metric = {valid_metric}: of {', '.join(smaller)} the smaller value is the better one, of the "
+            f"{setting} = {metric}: of {', '.join(smaller)} the smaller value is the better one, of the "
             "others the larger. A sum takes metrics of one kind."
         )
     return not smaller
@@ -158,6 +173,11 @@ def check_contradictions(settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"tail_split_threshold = {settings['tail_split_threshold']} with tail_split_rule = "
             f"{settings.get('tail_split_rule')}: only count_threshold reads it. Set that rule, or leave it out."
+        )
+    if settings.get("also_select") and settings.get("eval_step") == 0:
+        raise InputError(
+            f"also_select = {settings['also_select']} with eval_step = 0: nothing is validated, so there is no best "
+            "epoch. Leave also_select out, or validate."
         )
     step, longest = settings.get("batching_window_step"), settings.get("MAX_ITEM_LIST_LENGTH")
     if step is not None and settings.get("batching") == "prefix":

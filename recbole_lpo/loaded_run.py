@@ -15,6 +15,7 @@ from recbole_lpo.core.popularity import HeadTailSplit
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.data.popularity import interactions_hash
 from recbole_lpo.distributed.ranks import ranks_of
+from recbole_lpo.errors import InputError
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.resume import made_with
 from recbole_lpo.run_folder import CHECKPOINTS, read_settings
@@ -56,6 +57,11 @@ def prepare(config: Config) -> LoadedRun:
     attach_content(model, config, train_data._dataset)
     model.to(config["device"])
     trainer = trainer_class(config["MODEL_TYPE"], config["model"])(config, model)
+    if trainer.run_settings.also_select and not hasattr(trainer, "selections"):
+        raise InputError(
+            f"also_select with model = {config['model']}: RecBole trains it in phases of its own, of which only the "
+            "best epoch under valid_metric is kept. Leave also_select out."
+        )
     trainer.know_histories(train_data, valid_data)
     if not ranks_of(config).writes:
         # Weights are the same everywhere by now; dropout and negatives are each process's own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,11 +13,11 @@ from recbole_lpo.config import Config
 from recbole_lpo.distributed.checks import check_processes
 from recbole_lpo.distributed.group import launched, process_group, writes
 from recbole_lpo.distributed.launch import launch
-from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.distributed.shared_folder import shared_log, shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
-from recbole_lpo.loaded_run import LoadedRun, about_of, item_tokens, load, load_recbole_checkpoint, prepare
+from recbole_lpo.loaded_run import LoadedRun, about_of, load, load_recbole_checkpoint, prepare
+from recbole_lpo.measured_run import measure, measure_selections
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.resume import (
@@ -33,15 +32,11 @@ from recbole_lpo.run_folder import (
     SETTINGS,
     held,
     read_settings,
-    write_history,
-    write_metrics,
-    write_per_user,
 )
-from recbole_lpo.run_metrics import adjusted, curve_strengths, found_by, protocol
+from recbole_lpo.run_metrics import protocol
 from recbole_lpo.settings import ProcessSettings, RunSettings
 from recbole_lpo.trainer.checkpoint import LAST
-from recbole_lpo.trainer.evaluation import Measured
-from recbole_lpo.trainer.memory import keep_freed_memory, peak_memory_mb
+from recbole_lpo.trainer.memory import keep_freed_memory
 
 __all__ = [
     "LoadedRun",
@@ -170,7 +165,6 @@ def _train_and_test(
 ) -> dict[str, Any]:
     """Fill a run folder; started: on the clock of `perf_counter`; checkpoint: the content of one to go on from."""
     config["checkpoint_dir"] = str(folder / CHECKPOINTS)
-    ranks = ranks_of(config)
     prepared = prepare(config)
     trainer = prepared.trainer
     # Says which items are head; what is kept of the run says so too.
@@ -181,31 +175,13 @@ def _train_and_test(
         trainer.resumed = checkpoint
     trainer.logger.info("%s on %s: %s", config["model"], config["dataset"], folder)
     ready, bars = perf_counter(), config["show_progress"]
-    _, valid = trainer.fit(
-        prepared.train_data, prepared.valid_data, saved=True, show_progress=bars, callback_fn=on_validation
-    )
-    trained = perf_counter()
-    strength = trainer.run_settings.eval_logit_adjust
-    tested, curve = Measured(strength, OrderedDict(), None), []
-    if test:
-        strengths = (strength, *curve_strengths(prepared))
-        whole = config["eval_args"]["mode"]["test"] == "full"
-        tested, *curve = trainer.evaluate_adjusted(
-            prepared.test_data, strengths, show_progress=bars, tail_prob=whole and not prepared.split.is_head[1:].all()
-        )
-    adjusted_figures = adjusted(prepared, curve)
-    finished = perf_counter()
-    seconds = {"prepare": ready - started, "train": trained - ready, "evaluate": finished - trained}
-    metrics = _names(config) | found_by(prepared, valid or {}, tested, seconds | {"total": finished - started})
-    metrics |= {"adjusted": adjusted_figures, "memory": {"peak_mb": peak_memory_mb(config["device"])}}
-    metrics["processes"] = ranks.world
-    if ranks.writes:
-        write_history(folder, getattr(trainer, "history", []))
-        if tested.evaluation:
-            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-            curve_ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
-            write_per_user(folder, tested.evaluation, users, item_tokens(prepared), curve_ranks)
-        write_metrics(folder, metrics)
+    trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars, callback_fn=on_validation)
+    seconds = {"prepare": ready - started, "train": perf_counter() - ready}
+    names = _names(config)
+    measure_selections(prepared, folder, names, seconds, test=test)
+    # Its metrics.json says that the run is whole, so it comes last.
+    first = next(iter(getattr(trainer, "selections", ())), None)
+    metrics = measure(prepared, folder, names, seconds, first, test=test)
     return {**metrics, "run_dir": str(folder)}
 
 

@@ -18,6 +18,7 @@ from recbole_lpo.errors import InputError, WriteError
 from recbole_lpo.interruption import Interrupted
 from recbole_lpo.run_folder import CHECKPOINTS, METRICS, read_settings
 from recbole_lpo.trainer.checkpoint import BEST, LAST, read_about, read_checkpoint
+from recbole_lpo.trainer.selection import Selection, selected_folder
 from recbole_lpo.whole_files import NO_ROOM
 
 # With another value of any other setting the run would be another one from its first step.
@@ -123,14 +124,16 @@ def _read_whole(folder: Path) -> dict[str, Any]:
     state = checkpoint["state"]
     if state is None:
         raise InputError(f"{folder / CHECKPOINTS / LAST}: has weights alone, and nothing to train on from.")
-    kept = state["counters"]["kept_epoch"]
-    # The best weights of the same epoch are made from this file.
-    if kept is not None and kept != state["epoch"]:
-        best = read_checkpoint(folder / CHECKPOINTS / BEST)["about"]["epoch"]
+    wanted = {folder: state["counters"]["kept_epoch"]}
+    wanted |= {selected_folder(folder, one["metric"]): one["epoch"] for one in state["selections"][1:]}
+    for place, kept in wanted.items():
+        # The best weights of the same epoch are made from this file.
+        if kept is None or kept == state["epoch"]:
+            continue
+        file = place / CHECKPOINTS / BEST
+        best = read_checkpoint(file)["about"]["epoch"]
         if best != kept:
-            raise InputError(
-                f"{folder / CHECKPOINTS / BEST}: has the weights of epoch {best}, those of epoch {kept} belong here."
-            )
+            raise InputError(f"{file}: has the weights of epoch {best}, those of epoch {kept} belong here.")
     return checkpoint
 
 
@@ -169,12 +172,12 @@ def _check_more_epochs(settings: Mapping[str, Any], epochs: int, trained: int) -
 
 
 def _check_unfinished(folder: Path, settings: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    trained, counters = state["epoch"] + 1, state["counters"]
-    if counters["cur_step"] > settings["stopping_step"]:
+    trained = state["epoch"] + 1
+    if all(Selection(**one).is_over(settings["stopping_step"]) for one in state["selections"]):
         raise InputError(
-            f"{folder}: the run is finished. It stopped early after {trained} epochs: {settings['valid_metric']} had "
-            f"not improved for more than stopping_step = {settings['stopping_step']} evaluations. To train on, raise "
-            "stopping_step."
+            f"{folder}: the run is finished. It stopped early after {trained} epochs: "
+            f"{', '.join(one['metric'] for one in state['selections'])} had not improved for more than "
+            f"stopping_step = {settings['stopping_step']} evaluations. To train on, raise stopping_step."
         )
     if trained >= settings["epochs"]:
         raise InputError(

@@ -27,7 +27,7 @@ from recbole_lpo.trainer.checkpoint import LAST
 from recbole_lpo.whole_files import remove_parts, write_whole
 
 SETTINGS, METRICS, PER_USER, HISTORY = "settings.yaml", "metrics.json", "per_user.csv.gz", "history.jsonl"
-CHECKPOINTS = "checkpoint"
+CHECKPOINTS, SELECTED = "checkpoint", "selected"
 _LOCK = ".lock"
 # A process that was just killed may need a moment to be gone.
 _PATIENCE_SECONDS = 1.0

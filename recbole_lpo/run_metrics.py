@@ -9,6 +9,7 @@ from recbole_lpo.config import Config
 from recbole_lpo.loaded_run import LoadedRun
 from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.evaluation import Measured
+from recbole_lpo.trainer.selection import Selection
 
 
 def curve_strengths(prepared: LoadedRun) -> list[float]:
@@ -35,21 +36,28 @@ def adjusted(prepared: LoadedRun, tested: list[Measured]) -> list[dict[str, Any]
     ]
 
 
-def found_by(prepared: LoadedRun, valid: dict[str, float], tested: Measured, seconds: dict[str, float]):
-    """What `metrics.json` holds beside the names of the run."""
+def found_by(
+    prepared: LoadedRun, selection: Selection | None, tested: Measured, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """What `metrics.json` holds beside the names of the run.
+
+    selection: how the epoch that was tested was chosen; None where the trainer has a choice of its own.
+    """
     trainer = prepared.trainer
+    valid_metric = selection.metric if selection else prepared.config["valid_metric"]
+    valid = (selection.result if selection else trainer.best_valid_result) or {}
     history = getattr(trainer, "history", [])
     epochs = [record["seconds"] for record in history]
     return {
-        "protocol": protocol(prepared.config, tested),
+        "protocol": protocol(prepared.config, tested) | {"valid_metric": valid_metric},
         "split": prepared.split.describe(),
-        "valid": dict(valid),
+        "valid": {key: round(value, trainer.config["metric_decimal_place"]) for key, value in valid.items()},
         "test": dict(tested.figures),
         "n": tested.evaluation.sizes() if tested.evaluation else None,
         "warning": collapse_warning(tested.evaluation),
         "epochs": {
             "trained": len(history),
-            "best": getattr(trainer, "best_epoch", None),
+            "best": selection.epoch if selection else None,
             "stopped_early": getattr(trainer, "stopped_early", False),
         },
         "parameters": sum(weight.numel() for weight in prepared.model.parameters() if weight.requires_grad),

@@ -145,6 +145,9 @@ class RunSettings(Validated):
     )
     item_softmax: str = setting("auto", str, "how the softmax over all items is computed", choices=METHODS)
     checkpoint_every: int = setting(1, int, "epochs between checkpoints to go on from; 0 keeps none", low=0)
+    also_select: tuple[str, ...] = setting(
+        (), list, "further validation metrics, each with a best epoch of its own, measured as well"
+    )
     run_dir: str | None = setting(None, str, "folder of the run; by default runs/<dataset>/<model>/<time>-<seed>")
     preset: str | None = setting(None, str, "a named set of settings, see properties/preset")
     dataset_counts: dict | None = setting(None, dict, "users, items and interactions that the data must have")

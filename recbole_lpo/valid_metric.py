@@ -33,22 +33,22 @@ class ValidMetric:
         return sum(rest, first)
 
 
-def parse_valid_metric(text: str) -> ValidMetric:
+def parse_valid_metric(text: str, setting: str = "valid_metric") -> ValidMetric:
     """`NDCG@10`, or `0.5*NDCG@10 + 0.5*TailNDCG@10`: a weight > 0 before each metric, 1 where none is given.
 
-    Raises InputError for anything else; whether the metrics exist is not looked at.
+    Raises InputError, which names the setting, for anything else; whether the metrics exist is not looked at.
     """
     terms, at = [], 0
     while True:
         term = _TERM.match(text, at)
         if term is None:
             raise InputError(
-                f"valid_metric = {text}: not understood at {text[at:].strip() or 'its end'!r}. Write a metric, as "
+                f"{setting} = {text}: not understood at {text[at:].strip() or 'its end'!r}. Write a metric, as "
                 "NDCG@10, or a weighted sum, as 0.5*NDCG@10 + 0.5*TailNDCG@10."
             )
         weight = float(term["weight"] or 1)
         if not 0 < weight < math.inf:
-            raise InputError(f"valid_metric = {text}: the weight {term['weight']} is out of range. Allowed: > 0.")
+            raise InputError(f"{setting} = {text}: the weight {term['weight']} is out of range. Allowed: > 0.")
         terms.append((weight, term["metric"]))
         at = term.end()
         if not term["end"]:
@@ -56,5 +56,5 @@ def parse_valid_metric(text: str) -> ValidMetric:
     names = [name.lower() for _, name in terms]
     twice = [name for (_, name), lower in zip(terms, names, strict=True) if names.count(lower) > 1]
     if twice:
-        raise InputError(f"valid_metric = {text}: names {twice[0]} twice. Add up its weights.")
+        raise InputError(f"{setting} = {text}: names {twice[0]} twice. Add up its weights.")
     return ValidMetric(tuple(terms))

@@ -22,6 +22,7 @@ from recbole_lpo.compare.significance import (
 )
 from recbole_lpo.compare.study import Study
 from recbole_lpo.run_folder import METRICS, read_history
+from recbole_lpo.trainer.selection import selected_folder
 
 # Tested: name in metrics.json -> (measure of a rank, group of users).
 _TESTED = {
@@ -87,13 +88,20 @@ class Row:
 
 @dataclass(frozen=True)
 class DatasetResults:
-    """Rows of one dataset; measure (hit or ndcg) at cut (list length): what the study looks at first."""
+    """Rows of one dataset whose best epochs were chosen alike; measure (hit or ndcg) at cut (list length): what the
+    study looks at first; selected_by: the metric of `also_select` that chose the epochs, "" for `valid_metric`."""
 
     dataset: str
     measure: str
     cut: int
     rows: list[Row]
     baseline: str
+    selected_by: str = ""
+
+    @property
+    def title(self) -> str:
+        """The dataset, and how the epochs were chosen where that is not as usual."""
+        return f"{self.dataset}, best epochs by {self.selected_by}" if self.selected_by else self.dataset
 
     def key(self, group: str = "") -> str:
         """The name of the measure in `metrics.json`, overall or for a group (head, tail)."""
@@ -105,18 +113,20 @@ class DatasetResults:
 
 
 def gather(study: Study, output: Path, *, seed: int = 0) -> list[DatasetResults]:
-    """The results of every dataset of which a run is finished; runs that are not are left out."""
-    runs = [(run, run.folder(output)) for run in study.runs()]
+    """The results of every dataset of which a run is finished, once for each way in which best epochs were chosen; runs
+    that are not finished are left out."""
+    folders: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    for run in study.runs():
+        folder = run.folder(output)
+        places = {"": folder} | {metric: selected_folder(folder, metric) for metric in run.also_select}
+        for metric, place in places.items():
+            if is_finished(folder) and is_finished(place):
+                folders.setdefault((run.dataset, metric), {}).setdefault(run.method, []).append(place)
     found = []
-    for dataset in study.datasets:
-        folders: dict[str, list[Path]] = {}
-        for run, folder in runs:
-            if run.dataset == dataset and is_finished(folder):
-                folders.setdefault(run.method, []).append(folder)
-        if folders:
-            of_dataset = _of_dataset(dataset, folders, study.baseline, seed)
-            rows = [replace(row, n_trials=study.n_trials(row.method, dataset)) for row in of_dataset.rows]
-            found.append(replace(of_dataset, rows=rows))
+    for (dataset, metric), of_methods in sorted(folders.items(), key=lambda one: study.datasets.index(one[0][0])):
+        one = _of_dataset(dataset, of_methods, study.baseline, seed)
+        rows = [replace(row, n_trials=study.n_trials(row.method, dataset)) for row in one.rows]
+        found.append(replace(one, rows=rows, selected_by=metric))
     return found
 
 

@@ -14,6 +14,7 @@ from recbole_lpo.compare.tuned import Tuned, read_tuned
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import model_names
+from recbole_lpo.settings import RunSettings
 
 _KEYS = ("datasets", "seeds", "settings", "runs", "baseline")
 FIRST_SEED = 2020
@@ -40,6 +41,11 @@ class Run:
     def folder(self, output: Path) -> Path:
         """Its run folder in the folder of the comparison."""
         return output / "runs" / self.dataset / _as_path(self.method) / f"{self.seed}-{self.digest}"
+
+    @property
+    def also_select(self) -> tuple[str, ...]:
+        """The metrics by which it chooses a best epoch beside that of `valid_metric`."""
+        return RunSettings.from_config(self.settings).also_select
 
 
 @dataclass(frozen=True)

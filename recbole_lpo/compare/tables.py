@@ -31,7 +31,7 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
     """`table.md`: means and standard deviations, then the differences from the baseline, then what they rest on."""
     parts = []
     for one in results:
-        parts.append(f"## {one.dataset}, at {one.cut}")
+        parts.append(f"## {one.title}, at {one.cut}")
         heading, body = _cells(one, bold=lambda text: f"**{text}**", second=lambda text: f"<u>{text}</u>")
         parts.append(_pipes(heading, body))
         parts.append(f"{_MARKS} {_SPREAD}")
@@ -73,30 +73,32 @@ def table_csv(results: Sequence[DatasetResults]) -> str:
     """`table.csv`: a line for each dataset, method and metric (all of them, at every list length), unrounded."""
     fields = ("mean", "low", "high", "effect", "p_users", "p_seeds", "n")
     names = ["difference", "difference_low", "difference_high", "effect", "p_users_holm", "p_seeds_holm", "users"]
-    lines = [["dataset", "method", "metric", "mean", "std", "seeds", *names]]
+    lines = [["dataset", "selected_by", "method", "metric", "mean", "std", "seeds", *names]]
     for one in results:
         for row in one.rows:
             for metric in sorted({key for run in row.runs for key in run["test"]}):
                 average, spread = mean(row.values(metric)), std(row.values(metric))
                 test = row.tests.get(metric)
                 tested = [_number(getattr(test, field)) if test else "" for field in fields]
-                lines.append(
-                    [one.dataset, row.method, metric, _number(average), _number(spread), len(row.runs), *tested]
-                )
+                figures = [_number(average), _number(spread), len(row.runs), *tested]
+                lines.append([one.dataset, one.selected_by, row.method, metric, *figures])
     return _csv(lines)
 
 
 def runs_csv(results: Sequence[DatasetResults], folders: Callable[[str, str, int], str]) -> str:
-    """`runs.csv`: a line for each run. folders(dataset, method, seed) names its run folder."""
-    every = [(one.dataset, row.method, run) for one in results for row in one.rows for run in row.runs]
+    """`runs.csv`: a line for each run and way of choosing its best epoch. folders(dataset, method, seed) names its run
+    folder."""
+    every = [(one, row.method, run) for one in results for row in one.rows for run in row.runs]
     metrics = sorted({key for *_, run in every for key in run["test"]})
-    lines = [["dataset", "method", "model", "seed", "epochs", "best_epoch", "train_seconds", "parameters"]]
+    lines = [
+        ["dataset", "selected_by", "method", "model", "seed", "epochs", "best_epoch", "train_seconds", "parameters"]
+    ]
     lines[0] += ["folder", *metrics]
-    for dataset, method, run in every:
+    for one, method, run in every:
         about = [run["model"], run["seed"], run["epochs"]["trained"], run["epochs"]["best"], run["seconds"]["train"]]
         values = [_number(run["test"].get(metric)) for metric in metrics]
-        folder = folders(dataset, method, run["seed"])
-        lines.append([dataset, method, *about, run["parameters"], folder, *values])
+        folder = folders(one.dataset, method, run["seed"])
+        lines.append([one.dataset, one.selected_by, method, *about, run["parameters"], folder, *values])
     return _csv(lines)
 
 

@@ -118,10 +118,11 @@ class TailEvaluation:
 
     def _valid_epoch(self, valid_data, show_progress=False):
         result = self._evaluate_exactly(valid_data, False, None, show_progress)
-        # A weighted sum is shown and kept beside the metrics that it is made of.
-        score = result[self.valid_metric] = parse_valid_metric(self.valid_metric).value(result)
-        check_validation(self, score)
-        return score, result
+        for metric in (self.valid_metric, *self.run_settings.also_select):
+            # A weighted sum is shown and kept beside the metrics that it is made of.
+            score = result[metric.lower()] = parse_valid_metric(metric).value(result)
+            check_validation(self, metric.lower(), score)
+        return result[self.valid_metric], result
 
     def _evaluate_exactly(self, eval_data, load_best_model, model_file, show_progress):
         strengths = (self.run_settings.eval_logit_adjust,)
@@ -171,12 +172,14 @@ class TailEvaluation:
         return self.run_dir / CHECKPOINTS / LAST
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if not self.ranks.writes:
-            return
-        if self.run_dir is None:
+        if self.run_dir is None and self.ranks.writes:
             super()._save_checkpoint(epoch, verbose=verbose, **kwargs)
-        else:
-            save_checkpoint(self.best_file, self.model, {**(self.about or {}), "epoch": epoch})
+        elif self.run_dir is not None:
+            self._save_best(self.best_file, epoch)
+
+    def _save_best(self, file: Path, epoch: int) -> None:
+        if self.ranks.writes:
+            save_checkpoint(file, self.model, {**(self.about or {}), "epoch": epoch})
 
     def know_histories(self, train_data, valid_data) -> None:
         """Take in what users met before validation (training) and before the test (training and validation)."""

@@ -41,18 +41,19 @@ def fail(trainer, loss: torch.Tensor, where: str, rate: float | None, more: str 
     )
 
 
-def check_validation(trainer, score: float) -> None:
-    """Refuse a score that is not finite: InputError where no user is in its group, else RunError."""
+def check_validation(trainer, metric: str, score: float) -> None:
+    """Refuse a score that is not finite: InputError where no user is in its group, else RunError. metric: its name."""
     if math.isfinite(score):
         return
     # A group without users has no mean. NaN scores of a model are refused before a metric sees them.
-    if math.isnan(score) and any(group in trainer.valid_metric for group in ("head", "tail")):
+    if math.isnan(score) and any(group in metric for group in ("head", "tail")):
+        setting = "valid_metric" if metric == trainer.valid_metric else "also_select"
         raise InputError(
-            f"valid_metric = {trainer.valid_metric}: no validation user is in that group, so it has no value. "
-            "Take another valid_metric, or another head/tail split (tail_split_ratio)."
+            f"{setting} = {metric}: no validation user is in that group, so it has no value. "
+            "Take another metric, or another head/tail split (tail_split_ratio)."
         )
     raise RunError(
-        f"{trainer.config['model']}: the validation metric {trainer.valid_metric} is {score} after epoch "
+        f"{trainer.config['model']}: the validation metric {metric} is {score} after epoch "
         f"{trainer.epoch}. {last_loss(trainer)}{kept(trainer)}{_WAY_OUT}"
     )
 

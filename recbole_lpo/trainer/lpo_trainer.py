@@ -10,11 +10,12 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 from torch.optim.lr_scheduler import LRScheduler
 
+from recbole_lpo.config_checks import larger_is_better
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import whole_steps
-from recbole_lpo.run_folder import write_history
-from recbole_lpo.trainer.checkpoint import put_weights, save_checkpoint
+from recbole_lpo.run_folder import CHECKPOINTS, write_history
+from recbole_lpo.trainer.checkpoint import BEST, put_weights, save_checkpoint
 from recbole_lpo.trainer.epoch_steps import EpochSteps
 from recbole_lpo.trainer.evaluation import TailEvaluation
 from recbole_lpo.trainer.finiteness import fail
@@ -22,6 +23,7 @@ from recbole_lpo.trainer.plain_attributes import PlainAttributes
 from recbole_lpo.trainer.run_log import epoch_line
 from recbole_lpo.trainer.run_state import optimizers_of, put_run_state, run_state
 from recbole_lpo.trainer.schedule import attach_schedule
+from recbole_lpo.trainer.selection import Selection, selected_folder
 
 
 class LoopPolicy(EpochSteps):
@@ -33,7 +35,12 @@ class LoopPolicy(EpochSteps):
     had one and the learning rate there; with a run folder, what training needs to go on is kept there
     (`checkpoint_every`), and `resumed` puts it back.
 
-    history     one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics
+    Best epochs under further metrics (`also_select`) are kept beside that under `valid_metric`, each in a folder of its
+    own; training ends when no metric improves any more.
+
+    history     one dict an epoch: epoch, seconds, learning_rate, train_loss, parts of the loss, validation metrics,
+                `best` (whether it is the best so far) and `best/<metric>` for the metrics of `also_select`
+    selections  the best epochs: under `valid_metric` first, then under each metric of `also_select`
     resumed     the content of a `last` checkpoint to go on from, set before `fit`
     kept_epoch  the epoch that the best weights in the run folder are of
     """
@@ -43,6 +50,8 @@ class LoopPolicy(EpochSteps):
     def __init__(self, config, model) -> None:
         super().__init__(config, model)
         self.history: list[dict[str, Any]] = []
+        metrics = (config["valid_metric"], *self.run_settings.also_select)
+        self.selections = [Selection(metric, larger_is_better(metric)) for metric in metrics]
         self.best_epoch: int | None = None
         self.kept_epoch: int | None = None
         self.schedule: LRScheduler | None = None
@@ -58,7 +67,7 @@ class LoopPolicy(EpochSteps):
         callback_fn=None,
     ):
         """Train until `epochs`, or until validation has not improved for more than `stopping_step` evaluations, those
-        during the warm-up not counted.
+        during the warm-up not counted, under any metric that is selected by.
 
         The arguments and the result (best validation score, best validation metrics) are those of RecBole's `fit`.
         """
@@ -96,8 +105,8 @@ class LoopPolicy(EpochSteps):
 
     @property
     def stopped_early(self) -> bool:
-        """Whether validation has not improved for more than `stopping_step` evaluations."""
-        return self.cur_step > self.stopping_step
+        """Whether validation has not improved for more than `stopping_step` evaluations, under any metric."""
+        return all(selection.is_over(self.stopping_step) for selection in self.selections)
 
     def _set_out(self, train_data) -> None:
         """Put back what an interrupted training had come to, if there is one, and start the schedule there."""
@@ -111,6 +120,9 @@ class LoopPolicy(EpochSteps):
             if self.kept_epoch == self.start_epoch - 1:
                 # It was killed between the two files of that epoch, perhaps.
                 self._save_checkpoint(self.kept_epoch, verbose=False)
+            for selection in self.selections[1:]:
+                if selection.epoch == self.start_epoch - 1:
+                    self._save_selected(selection)
             if self._packed and getattr(self.model, "needs_reference", False):
                 # Its states differ in the last digit with the batch that they were computed in: that of epoch 0.
                 with torch.autocast(self.device.type, half_precision(self.device), enabled=self.enable_amp):
@@ -147,17 +159,19 @@ class LoopPolicy(EpochSteps):
         """The validation score; says in the record whether it is the best."""
         score, result = self.ranks.told(self._valid_epoch(valid_data, show_progress=show_progress))
         record |= {f"valid/{metric}": float(value) for metric, value in result.items()}
-        better = bool(score > self.best_valid_score if self.valid_metric_bigger else score < self.best_valid_score)
-        record["best"] = better
-        if better:
-            self.best_valid_score, self.best_epoch = float(score), record["epoch"]
-            self.best_valid_result = self._rounded(result)
-            self.cur_step = 0
-        else:
-            # While the learning rate still rises, no improvement says nothing about what is to come.
-            warming_up = record["epoch"] + 1 < self.run_settings.warmup_ratio * self.epochs
-            self.cur_step += not warming_up
+        # While the learning rate still rises, no improvement says nothing about what is to come.
+        warming_up = record["epoch"] + 1 < self.run_settings.warmup_ratio * self.epochs
+        for number, selection in enumerate(self.selections):
+            best = selection.take(record["epoch"], result, patience=self.stopping_step, counts=not warming_up)
+            record[f"best/{selection.key}" if number else "best"] = best
+        self.show_best()
         return score
+
+    def show_best(self) -> None:
+        """Have RecBole's attributes say what the first selection says."""
+        first = self.selections[0]
+        self.cur_step, self.best_epoch, self.best_valid_score = first.waited, first.epoch, first.score
+        self.best_valid_result = first.result and self._rounded(first.result)
 
     def _keep(self, train_data, record: dict[str, Any], validated: bool) -> None:
         """Write the history and the checkpoints that are due after an epoch.
@@ -180,13 +194,21 @@ class LoopPolicy(EpochSteps):
                 save_checkpoint(self.last_file, self.model, {**(self.about or {}), "epoch": epoch}, state)
         if best:
             self._save_checkpoint(epoch, verbose=False)
+        for selection in self.selections[1:]:
+            if record.get(f"best/{selection.key}") and self.run_dir is not None:
+                self._save_selected(selection)
+
+    def _save_selected(self, selection: Selection) -> None:
+        folder = selected_folder(self.run_dir, selection.metric)
+        self._save_best(folder / CHECKPOINTS / BEST, selection.epoch)
 
     def _report(self, record: dict[str, Any], verbose: bool) -> None:
         for key, value in record.items():
-            if key not in ("epoch", "best") and value is not None:
+            if key != "epoch" and not isinstance(value, bool) and value is not None:
                 name = key if "/" in key else f"train/{key}"
                 self.tensorboard.add_scalar(name, value, record["epoch"])
-        self.wandblogger.log_metrics({key: value for key, value in record.items() if key != "best"}, head="train")
+        numbers = {key: value for key, value in record.items() if not isinstance(value, bool)}
+        self.wandblogger.log_metrics(numbers, head="train")
         if verbose:
             self.logger.info(epoch_line(record, self.valid_metric))
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 from torch.optim import Optimizer
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.trainer.random_streams import put_streams, streams
+from recbole_lpo.trainer.selection import Selection
 
-_COUNTERS = ("cur_step", "best_valid_score", "best_valid_result", "best_epoch", "kept_epoch", "train_loss_dict")
+_COUNTERS = ("kept_epoch", "train_loss_dict")
 
 
 def optimizers_of(trainer) -> dict[str, Optimizer]:
@@ -28,6 +28,7 @@ def run_state(trainer, train_data, epoch: int) -> dict[str, Any]:
         "epoch": epoch,
         "steps": trainer.schedule.last_epoch if trainer.schedule else None,
         "counters": {name: getattr(trainer, name) for name in _COUNTERS},
+        "selections": [selection.state() for selection in trainer.selections],
         "history": trainer.history,
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(trainer).items()},
         "streams": trainer.ranks.gathered(streams(train_data, trainer.model)),
@@ -48,9 +49,9 @@ def put_run_state(trainer, train_data, state: dict[str, Any]) -> None:
         trainer.plain_attributes.put(state["attributes"])
         for name in _COUNTERS:
             setattr(trainer, name, state["counters"][name])
+        trainer.selections[:] = (Selection(**one) for one in state["selections"])
+        trainer.show_best()
         trainer.history[:] = state["history"]
         trainer.start_epoch = state["epoch"] + 1
     except (IndexError, KeyError, ValueError, AttributeError, RuntimeError, TypeError) as error:
         raise InputError(f"the checkpoint does not fit the settings of its run: {error!r}") from None
-    if trainer.best_valid_result is not None:
-        trainer.best_valid_result = OrderedDict(trainer.best_valid_result)

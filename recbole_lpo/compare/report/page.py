@@ -34,7 +34,7 @@ def page(
         _section(number, one, of_dataset, look)
         for number, (one, of_dataset) in enumerate(zip(results, drawn, strict=True))
     ]
-    links = [joined(element("a", one.dataset, href=f"#dataset-{n}"), " ") for n, one in enumerate(results)]
+    links = [joined(element("a", one.title, href=f"#dataset-{n}"), " ") for n, one in enumerate(results)]
     body = joined(
         element("h1", title),
         element("p", "Datasets: ", *links, class_="note") if len(results) > 1 else "",
@@ -65,7 +65,7 @@ def _section(number: int, one: DatasetResults, drawn: Sequence[Drawn], look: Loo
     missing = [method for method in look.methods if one.row(method) is None]
     return element(
         "section",
-        element("h2", one.dataset),
+        element("h2", one.title),
         element("div", *map(_card, headline(one)), class_="cards"),
         element("p", f"No finished run of: {', '.join(missing)}.", class_="missing") if missing else "",
         element("div", first, second, class_="grid"),

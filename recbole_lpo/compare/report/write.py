@@ -44,7 +44,7 @@ def write_report(
 
 def _write_figures(folder: Path, one: DatasetResults, drawn: Sequence[Drawn]) -> int:
     """Write the figures of a dataset; returns how many files they are."""
-    dataset = re.sub(r"[^\w.-]+", "_", one.dataset)
+    dataset = re.sub(r"[^\w.-]+", "_", one.title)
     names = {f"{dataset}-{each.name}": each.figure for each in drawn if each.figure is not None}
     try:
         folder.mkdir(parents=True, exist_ok=True)
