@@ -15,7 +15,10 @@ from recbole_lpo.validated import allowed
 
 _DOCUMENTED = re.compile(r"^(\w+):[^#]*#\s*\((?P<kind>.+?)\)(?=\s|$)\s*(?P<text>.*)$")
 _CONTINUED = re.compile(r"^\s+#\s*(.*)$")
-_TITLES = {"LossSettings": "Loss", "LikelihoodSettings": "Likelihood objectives", "SplitSettings": "Head and tail"}
+_TITLES = {
+    "LossSettings": "Loss", "LikelihoodSettings": "Likelihood objectives", "SplitSettings": "Head and tail",
+    "RunSettings": "Every run", "ContentSettings": "Item content", "ProcessSettings": "Processes",
+}  # fmt: skip
 _HEAD = """# Settings of recbole_lpo
 
 Written by `recbole-lpo settings > properties/README.md`; do not edit. Default and allowed values come from
@@ -40,14 +43,16 @@ def reference() -> str:
     """The document: a section for each group of settings, a table row for each setting."""
     parts = [_HEAD]
     for group in GROUPS:
-        title = _TITLES.get(group.__name__, "Every run")
+        title = _TITLES[group.__name__]
         purpose = (inspect.getdoc(group) or "").splitlines()[0]
         parts.append(f"## {title}\n\n{purpose}\n")
         parts.append("| setting | type, unit | default | allowed | meaning | file |\n|---|---|---|---|---|---|")
         for spec in fields(group):
             kind, text, file = _comments()[spec.name]
             range_ = allowed(spec.metadata).removeprefix(" Allowed: ").removesuffix(".") or "any"
-            meaning = f"{spec.metadata['meaning']}. {text}"
+            meaning = spec.metadata["meaning"]
+            # The comment often begins with the same words, and says more.
+            meaning = text if text.startswith(meaning) else f"{meaning}. {text}"
             cells = (f"`{spec.name}`", kind, f"`{_as_typed(spec.default)}`", range_, meaning, f"[{file}]({file})")
             parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         parts.append("")

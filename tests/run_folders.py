@@ -28,7 +28,8 @@ processes.set_forkserver_preload(["recbole_lpo", "tests.run_folders"])
 def differences(one: Path, other: Path) -> list[str]:
     """What differs between the two: tensors of the checkpoints, metrics, history, ranks. Empty for the same run."""
     found = []
-    for name in (checkpoint.BEST, checkpoint.LAST):
+    names = {file.name for folder in (one, other) for file in (folder / "checkpoint").iterdir()}
+    for name in sorted(names):
         (ours, plain), (theirs, their_plain) = (
             to_tensors(read_checkpoint(folder / "checkpoint" / name)) for folder in (one, other)
         )

@@ -127,7 +127,7 @@ FLAGS = (
     "tail_reweight", "eval_mask_history", "likelihood_log_q", "content_frozen", "content_zero_init",
 )  # fmt: skip
 LISTS = ("eval_logit_adjust_curve",)
-NAME_LISTS = ("content_fields", "content_file")
+NAME_LISTS = ("content_fields", "content_file", "also_select")
 MAY_BE_NONE = {
     "tail_split_threshold", "batching_window_step", "run_dir", "preset", "dataset_counts", "pref_reference",
     "likelihood_reembed_epoch", "eval_chunk_items", "content_mode", "world_size", "port",
