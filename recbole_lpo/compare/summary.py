@@ -15,13 +15,13 @@ from recbole_lpo.table import caption
 # Heading -> metric, at the list length of the validation metric.
 _COLUMNS = {
     "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
-    "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage",
+    "tail NDCG": "tailndcg", "unseen HR": "unseenhit", "coverage": "coverage", "tail cov.": "tailcoverage",
 }  # fmt: skip
 
 
 def columns(one: DatasetResults) -> dict[str, str]:
-    """Heading -> metric, of those that a run has measured."""
-    measured = {key for row in one.rows for run in row.runs for key in run["test"]}
+    """Heading -> metric, of those that have a value in some run: a group without users has none."""
+    measured = {key for row in one.rows for run in row.runs for key, value in run["test"].items() if value is not None}
     named = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items()}
     return {heading: key for heading, key in named.items() if key in measured}
 
@@ -29,10 +29,8 @@ def columns(one: DatasetResults) -> dict[str, str]:
 def notes(one: DatasetResults) -> list[str]:
     """What the figures rest on: counts, split, protocol, seeds, and what could not be tested."""
     lines = caption([run for row in one.rows for run in row.runs])
-    unseen = {row.method: mean(row.values(f"unseenhit@{one.cut}")) for row in one.rows}
-    if not all(map(math.isnan, unseen.values())):
-        figures = ", ".join(f"{method} {value:.4f}" for method, value in unseen.items() if not math.isnan(value))
-        lines.append(f"HR@{one.cut} on items that training never saw: {figures}.")
+    if "unseen HR" in columns(one):
+        lines.append("Unseen: the users whose held-out item training never saw; they are part of the tail.")
     lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
     return lines
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from recbole_lpo.core.precision import at_least_float32
+from recbole_lpo.core.reused_memory import reused_empty
 
 # Scores are kept in bits: on a CPU torch's exp2 takes a third of the time of its exp.
 _BITS = 1 / math.log(2)
@@ -65,7 +66,7 @@ class _ColumnSoftmax(Function):
     def forward(ctx, hidden, item_table, bias, target, chunk, kept_cells):
         n_rows, n_items = len(hidden), len(item_table)
         keeps = any(ctx.needs_input_grad) and n_rows * n_items <= kept_cells
-        store = hidden.new_empty(n_rows * (n_items if keeps else min(chunk, n_items)))
+        store = reused_empty(n_rows * (n_items if keeps else min(chunk, n_items)), like=hidden)
         walk = [(begin, min(begin + chunk, n_items)) for begin in range(0, n_items, chunk)]
         in_bits = hidden * _BITS
         # Finite, so that a row in which all items so far have a bias of -inf does not become nan.

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.core.precision import half_precision
+from recbole_lpo.core.reused_memory import give_back_spare
 from recbole_lpo.data.sequences import PackedBatch, PackedSequences
 from recbole_lpo.distributed.parts import Part, parts_of_packed, parts_of_rows
 from recbole_lpo.distributed.together import Together
@@ -83,6 +84,8 @@ class EpochSteps:
             rates.append(self._rate())
             scaler.step(self.optimizer)
             scaler.update()
+        # Validation has other needs.
+        give_back_spare()
         losses = self.ranks.sum(losses) / self.ranks.world
         # Read once an epoch: reading each step's loss would make the device wait for the host.
         check_losses(self, losses, rates)

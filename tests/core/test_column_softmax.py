@@ -137,3 +137,16 @@ def test_a_table_in_half_precision_has_a_gradient_of_its_own_kind():
     exact = torch.autograd.grad(column_nll(hidden, halved.detach().float().requires_grad_(), target).sum(), hidden)
     assert halved.grad.dtype == torch.bfloat16
     torch.testing.assert_close(torch.autograd.grad(column_nll(hidden, halved, target).sum(), hidden), exact)
+
+
+def test_probabilities_that_are_kept_for_a_second_backward_pass_are_not_overwritten():
+    leaves, target = case(3, 300, 2000)
+    hidden, item_table, bias = leaves
+    first = column_nll(hidden, item_table, target, bias=bias, kept_cells=KEPT).sum()
+    expected = torch.autograd.grad(whole(*leaves, target).sum(), leaves)
+    for _ in range(2):
+        found = torch.autograd.grad(first, leaves, retain_graph=True)
+        # Another step in between, in memory of the same size.
+        column_nll(hidden.detach().requires_grad_(), item_table, target, kept_cells=KEPT).sum().backward()
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)

@@ -1,0 +1,62 @@
+"""Large tensors of one step lie where those of the last one were, and never where one is still in use."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_lpo.core.reused_memory import LEAST_BYTES, give_back_spare, reused_empty
+
+LARGE = LEAST_BYTES // 4
+FLOAT, DOUBLE = torch.empty(0), torch.empty(0, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def _no_spare_of_other_tests():
+    give_back_spare()
+    yield
+    give_back_spare()
+
+
+@pytest.mark.parametrize("n", [0, 1, LARGE - 1, LARGE, 3 * LARGE + 1])
+@pytest.mark.parametrize("like", [FLOAT, DOUBLE])
+def test_a_tensor_has_the_cells_and_the_dtype_that_were_asked_for(n, like):
+    found = reused_empty(n, like=like)
+    found.fill_(2.5)
+    assert (found.shape, found.dtype, found.sum().item()) == ((n,), like.dtype, 2.5 * n)
+
+
+@pytest.mark.parametrize("n", [LARGE, LARGE + LARGE // 5])
+def test_the_next_tensor_lies_where_the_last_one_was_if_it_fits(n):
+    place = reused_empty(LARGE, like=FLOAT).data_ptr()
+    assert reused_empty(n, like=FLOAT).data_ptr() == place
+
+
+def test_a_tensor_that_does_not_fit_lies_elsewhere():
+    reused_empty(LARGE, like=FLOAT)
+    found = reused_empty(4 * LARGE, like=FLOAT)
+    assert found.fill_(1).sum() == 4 * LARGE
+
+
+def test_what_was_given_back_is_not_waited_with():
+    reused_empty(LARGE, like=FLOAT)
+    give_back_spare()
+    assert reused_empty(LARGE, like=FLOAT).fill_(3).sum() == 3 * LARGE
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans()), max_size=8))
+def test_no_two_tensors_in_use_share_memory_even_through_views(steps):
+    kept = []
+    for number, (size, through_a_view, forget) in enumerate(steps):
+        tensor = reused_empty(size * LARGE, like=FLOAT).fill_(number)
+        kept.append((number, tensor[LARGE // 2 :] if through_a_view else tensor))
+        del tensor
+        if forget:
+            kept.pop(0)
+            gc.collect()
+        assert all(bool((one == value).all()) for value, one in kept)
