@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,64 +16,79 @@ from recbole_lpo.trainer.memory import peak_memory_mb
 from recbole_lpo.trainer.selection import Selection, selected_folder
 
 
-def measure_selections(
+@dataclass(frozen=True)
+class _Found:
+    """What the best weights of an epoch were measured to be; curve: `adjusted` of `metrics.json`."""
+
+    tested: Measured
+    along_curve: list[Measured]
+    curve: list[dict[str, Any]]
+    seconds: float
+
+
+def measure_run(
     prepared: LoadedRun, folder: Path, about: dict[str, Any], seconds: dict[str, float], *, test: bool
-) -> None:
-    """Fill a run folder for each metric of `also_select`, inside that of the run: its best epoch, measured as a run of
-    its own would measure it. Arguments as in `measure`."""
-    trainer = prepared.trainer
-    for selection in getattr(trainer, "selections", ())[1:]:
-        # A training without validation has no best epoch.
-        if selection.epoch is None:
-            continue
-        place = selected_folder(folder, selection.metric)
-        if trainer.ranks.writes:
-            chosen = {"valid_metric": selection.metric, "also_select": []}
-            write_settings(place, {**prepared.config.given, **chosen})
-        trainer.run_dir = place
-        measure(prepared, place, about, seconds, selection, test=test)
-    trainer.run_dir = folder
-
-
-def measure(
-    prepared: LoadedRun,
-    folder: Path,
-    about: dict[str, Any],
-    seconds: dict[str, float],
-    selection: Selection | None,
-    *,
-    test: bool,
 ) -> dict[str, Any]:
-    """Test the weights that a folder keeps, and write history, ranks and metrics there; returns the metrics.
+    """Test the best weights that a training has kept, and write history, ranks and metrics; returns the metrics.
 
-    about: model, dataset, seed. seconds: of preparing and training. selection: the best epoch that the folder keeps;
-    None for trainers that have none. test: whether the test items are looked at.
+    Each metric of `also_select` gets a run folder inside that of the run, as a run of its own would leave it. about:
+    model, dataset, seed. seconds: of preparing and training. test: whether the test items are looked at.
     """
+    trainer, metrics = prepared.trainer, {}
+    first, *others = getattr(trainer, "selections", [None])
+    # A training without validation has no best epoch under a metric.
+    places = [(selected_folder(folder, one.metric), one) for one in others if one.epoch is not None]
+    of_epoch: dict[int | None, _Found] = {}
+    # The metrics.json of the run says that it is whole, so it comes last.
+    for place, selection in (*places, (folder, first)):
+        epoch = selection.epoch if selection else None
+        if epoch not in of_epoch:
+            trainer.run_dir = place
+            of_epoch[epoch] = _measured(prepared, test=test)
+        metrics = about | _metrics_of(prepared, selection, of_epoch[epoch], seconds)
+        if trainer.ranks.writes:
+            if place != folder:
+                write_settings(place, {**prepared.config.given, "valid_metric": selection.metric, "also_select": []})
+            _write(prepared, place, selection, of_epoch[epoch], metrics)
+    trainer.run_dir = folder
+    return metrics
+
+
+def _measured(prepared: LoadedRun, *, test: bool) -> _Found:
     started = perf_counter()
     config, trainer = prepared.config, prepared.trainer
     strength = trainer.run_settings.eval_logit_adjust
-    tested, curve = Measured(strength, OrderedDict(), None), []
+    tested, along_curve = Measured(strength, OrderedDict(), None), []
     if test:
         whole = config["eval_args"]["mode"]["test"] == "full"
-        tested, *curve = trainer.evaluate_adjusted(
+        tested, *along_curve = trainer.evaluate_adjusted(
             prepared.test_data,
             (strength, *curve_strengths(prepared)),
             show_progress=config["show_progress"],
             tail_prob=whole and not prepared.split.is_head[1:].all(),
         )
-    adjusted_figures = adjusted(prepared, curve)
-    seconds = {**seconds, "evaluate": perf_counter() - started}
+    return _Found(tested, along_curve, adjusted(prepared, along_curve), perf_counter() - started)
+
+
+def _metrics_of(prepared: LoadedRun, selection: Selection | None, found: _Found, seconds: dict[str, float]):
+    seconds = {**seconds, "evaluate": found.seconds}
     seconds["total"] = sum(seconds.values())
-    metrics = about | found_by(prepared, selection, tested, seconds) | {"adjusted": adjusted_figures}
-    metrics |= {"memory": {"peak_mb": peak_memory_mb(config["device"])}, "processes": trainer.ranks.world}
-    if trainer.ranks.writes:
-        write_history(folder, _history(trainer, selection))
-        if tested.evaluation:
-            users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
-            curve_ranks = {one.logit_adjust: one.evaluation.rank for one in curve}
-            write_per_user(folder, tested.evaluation, users, item_tokens(prepared), curve_ranks)
-        write_metrics(folder, metrics)
-    return metrics
+    return found_by(prepared, selection, found.tested, seconds) | {
+        "adjusted": found.curve,
+        "memory": {"peak_mb": peak_memory_mb(prepared.config["device"])},
+        "processes": prepared.trainer.ranks.world,
+    }
+
+
+def _write(
+    prepared: LoadedRun, folder: Path, selection: Selection | None, found: _Found, metrics: dict[str, Any]
+) -> None:
+    write_history(folder, _history(prepared.trainer, selection))
+    if found.tested.evaluation:
+        users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
+        curve_ranks = {one.logit_adjust: one.evaluation.rank for one in found.along_curve}
+        write_per_user(folder, found.tested.evaluation, users, item_tokens(prepared), curve_ranks)
+    write_metrics(folder, metrics)
 
 
 def _history(trainer, selection: Selection | None) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from recbole_lpo.distributed.shared_folder import shared_log, shared_run_folder
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import interruptible
 from recbole_lpo.loaded_run import LoadedRun, about_of, load, load_recbole_checkpoint, prepare
-from recbole_lpo.measured_run import measure, measure_selections
+from recbole_lpo.measured_run import measure_run
 from recbole_lpo.recommendation import recommend
 from recbole_lpo.reference_run import lacks_reference, reference_folder
 from recbole_lpo.resume import (
@@ -177,11 +177,7 @@ def _train_and_test(
     ready, bars = perf_counter(), config["show_progress"]
     trainer.fit(prepared.train_data, prepared.valid_data, saved=True, show_progress=bars, callback_fn=on_validation)
     seconds = {"prepare": ready - started, "train": perf_counter() - ready}
-    names = _names(config)
-    measure_selections(prepared, folder, names, seconds, test=test)
-    # Its metrics.json says that the run is whole, so it comes last.
-    first = next(iter(getattr(trainer, "selections", ())), None)
-    metrics = measure(prepared, folder, names, seconds, first, test=test)
+    metrics = measure_run(prepared, folder, _names(config), seconds, test=test)
     return {**metrics, "run_dir": str(folder)}
 
 
