@@ -124,7 +124,11 @@ def _with_settings(module, arguments: list[str], plugins: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         sys.stdout.write(module.HELP)
         return DONE if arguments else WRONG_INPUT
-    return module.main(parse_settings(arguments), plugins)
+    try:
+        return module.main(parse_settings(arguments), plugins)
+    except Interrupted as stop:
+        said = f"{stop}: what is finished is kept, and the same command goes on from there."
+        raise Interrupted(stop.number, said) from None
 
 
 def _run(arguments: list[str]) -> int:

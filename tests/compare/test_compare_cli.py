@@ -13,7 +13,9 @@ import time
 import pytest
 
 from recbole_lpo.cli import main
+from recbole_lpo.compare import compare_cli
 from recbole_lpo.compare.execute import is_finished
+from recbole_lpo.interruption import Interrupted
 from tests.conftest import ROOT, SMALL
 
 pytestmark = pytest.mark.processes
@@ -105,6 +107,15 @@ def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(comma
     assert {path for path in after if again[path] != after[path]} == {damaged}
     # It went on from its last epoch, and trained none again.
     assert (damaged / "train.log").read_text().count("epoch   0") == 1
+
+
+def test_an_interrupted_comparison_says_how_it_goes_on(command, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(compare_cli, "execute", interrupted)
+    assert main(command) == 143
+    assert "interrupted by SIGTERM: what is finished is kept, and the same command goes on" in capsys.readouterr().err
 
 
 def test_wrong_input_ends_before_anything_is_run(command, tmp_path, capsys):

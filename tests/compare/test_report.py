@@ -21,7 +21,8 @@ from recbole_lpo.compare.report.tail_probability import less_the_mean
 from recbole_lpo.compare.report.write import write_report
 from recbole_lpo.compare.results import gather
 from recbole_lpo.compare.study import study_of
-from recbole_lpo.compare.summary import notes
+from recbole_lpo.compare.summary import columns, notes
+from recbole_lpo.compare.tables import markdown
 from recbole_lpo.compare.varied import varied_settings
 from recbole_lpo.errors import InputError
 from tests.compare.made_study import CUT, N_ITEMS, N_USERS, make_runs, study_of_methods
@@ -262,13 +263,17 @@ def test_the_tail_gets_less_than_its_share_where_the_story_says_so(tmp_path):
     assert means["SASRec"] < means["LPO"] < share
 
 
-def test_what_unseen_items_get_is_one_line_for_all_methods(tmp_path):
+def test_unseen_items_have_a_column_where_any_user_holds_one_out(tmp_path):
     study = study_of_methods(["SASRec", "LPO"])
     make_runs(study, tmp_path)
     one = gather(study, tmp_path)[0]
-    assert not [line for line in notes(one) if "never saw:" in line]
-    for method, found in (("SASRec", (0.0, 0.0)), ("LPO", (0.1, 0.3))):
-        for run, value in zip(one.row(method).runs, found, strict=True):
-            run["test"][f"unseenhit@{CUT}"] = value
-    said = [line for line in notes(one) if "never saw:" in line]
-    assert said == [f"HR@{CUT} on items that training never saw: SASRec 0.0000, LPO 0.2000."]
+    for row in one.rows:
+        for run in row.runs:
+            run["test"][f"unseenhit@{CUT}"] = None
+    assert "unseen HR" not in columns(one)
+    assert not [line for line in notes(one) if line.startswith("Unseen:")]
+    for run in one.row("LPO").runs:
+        run["test"][f"unseenhit@{CUT}"] = 0.2
+    assert columns(one)["unseen HR"] == f"unseenhit@{CUT}"
+    assert [line for line in notes(one) if line.startswith("Unseen:")]
+    assert "| unseen HR |" in markdown([one], "SASRec")
