@@ -53,7 +53,7 @@ def settings_and_checkpoint(folder: Path, changes: Mapping[str, Any]) -> tuple[d
         )
     checkpoint = _read_whole(folder)
     for key, value in changes.items():
-        _check_change(settings, key, value, checkpoint["state"]["epoch"] + 1)
+        _check_change(settings, key, value, checkpoint["state"])
     changed = {**settings, **changes}
     if (folder / METRICS).is_file():
         _check_unfinished(folder, changed, checkpoint["state"])
@@ -137,7 +137,7 @@ def _read_whole(folder: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _check_change(settings: Mapping[str, Any], key: str, value: Any, trained: int) -> None:
+def _check_change(settings: Mapping[str, Any], key: str, value: Any, state: Mapping[str, Any]) -> None:
     before = settings.get(key)
     if value == before:
         return
@@ -153,7 +153,12 @@ def _check_change(settings: Mapping[str, Any], key: str, value: Any, trained: in
             f"{key} = {value}: the run was started with {before}; it can only be raised, to a whole number."
         )
     if key == "epochs":
-        _check_more_epochs(settings, value, trained)
+        _check_more_epochs(settings, value, state["epoch"] + 1)
+    elif early := [one["metric"] for one in state["selections"] if one["passed_over"]]:
+        raise InputError(
+            f"stopping_step = {value}: with {before} the patience under {', '.join(early)} had run out while training "
+            "went on for another metric, and what came then was not looked at. Start a new run with more patience."
+        )
 
 
 def _check_more_epochs(settings: Mapping[str, Any], epochs: int, trained: int) -> None:

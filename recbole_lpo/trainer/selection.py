@@ -20,6 +20,7 @@ class Selection:
     score, result     of the best epoch so far, with all results of that epoch; infinitely bad and None before the first
     epoch             the best one, from 0; None before the first
     waited            validations since then that used up patience
+    passed_over       validations after the patience had run out, which were not looked at
     """
 
     metric: str
@@ -28,6 +29,7 @@ class Selection:
     result: dict[str, float] | None = None
     epoch: int | None = None
     waited: int = 0
+    passed_over: int = 0
 
     def __post_init__(self) -> None:
         if self.epoch is None:
@@ -41,6 +43,7 @@ class Selection:
         improvement uses up patience.
         """
         if self.is_over(patience):
+            self.passed_over += 1
             return False
         score = result[self.key]
         if not (score > self.score if self.larger_is_better else score < self.score):

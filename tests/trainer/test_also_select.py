@@ -83,6 +83,21 @@ def test_a_run_that_goes_on_chooses_as_the_one_that_never_stopped(epoch, data, b
     assert differences(selected_folder(both, SECOND), selected_folder(Path("halves"), SECOND)) == []
 
 
+def test_patience_cannot_be_raised_after_epochs_that_were_not_looked_at(both):
+    before = (both / "history.jsonl").read_bytes()
+    with pytest.raises(InputError, match=rf"^stopping_step = 5: with 1 the patience under {FIRST} had run out while"):
+        recbole_lpo.resume(both, {"stopping_step": 5}, quiet=True)
+    assert (both / "history.jsonl").read_bytes() == before
+
+
+def test_patience_can_be_raised_where_every_epoch_was_looked_at(data):
+    settings = {**data, "also_select": ["HeadHit@5"], "learning_rate": 0.0}
+    recbole_lpo.run("SASRec", None, None, {**settings, "run_dir": "run"}, quiet=True)
+    recbole_lpo.resume("run", {"stopping_step": 3}, quiet=True)
+    recbole_lpo.run("SASRec", None, None, {**settings, "stopping_step": 3, "run_dir": "whole"}, quiet=True)
+    assert differences(Path("whole"), Path("run")) == []
+
+
 def test_best_weights_that_are_missing_are_found_before_anything_is_trained(data, monkeypatch):
     settings = {**data, "also_select": [SECOND], "run_dir": "run"}
     with monkeypatch.context() as patch:

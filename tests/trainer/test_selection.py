@@ -29,6 +29,7 @@ def test_the_best_epoch_is_the_first_with_the_best_score_before_the_patience_ran
             break
     found = taken(scores, patience=patience)
     assert found.epoch == (seen.index(max(seen)) if seen else None)
+    assert found.passed_over == len(scores) - len(seen)
     assert found.is_over(patience) == bool(seen and len(seen) - 1 - seen.index(max(seen)) > patience)
 
 
