@@ -6,8 +6,10 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from recbole_lpo.quick_start import run_to_the_end
 from recbole_lpo.trainer import checkpoint
 from recbole_lpo.trainer.checkpoint import read_checkpoint
 from recbole_lpo.trainer.tensor_tree import to_tensors
+from tests.conftest import ROOT
 
 # A clock and a memory gauge show something else each time.
 _OF_THE_MOMENT = ("seconds", "memory", "run_dir")
@@ -43,6 +46,21 @@ def differences(one: Path, other: Path) -> list[str]:
     if (one / "per_user.csv.gz").read_bytes() != (other / "per_user.csv.gz").read_bytes():
         found.append("per_user.csv.gz")
     return found
+
+
+def start_and_kill(command: list[str], finished: Callable[[], Any]) -> None:
+    """Start the command line as a user does, and kill it once `finished()` is true of what it has left."""
+    started = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_recbole_lpo.py"), *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    patience = time.monotonic() + 300
+    while not finished() and time.monotonic() < patience:
+        assert started.poll() is None, "it ended before anything was finished"
+        time.sleep(0.02)
+    started.kill()
+    started.wait()
 
 
 def run_and_die(settings: dict[str, Any], *, after: float | None = None, write: tuple[str, int] | None = None) -> bool:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -16,7 +12,8 @@ from recbole_lpo.cli import main
 from recbole_lpo.compare import compare_cli
 from recbole_lpo.compare.execute import is_finished
 from recbole_lpo.interruption import Interrupted
-from tests.conftest import ROOT, SMALL
+from tests.conftest import SMALL
+from tests.run_folders import start_and_kill
 
 pytestmark = pytest.mark.processes
 
@@ -44,17 +41,7 @@ def finished(tmp_path):
 
 
 def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(command, tmp_path, capsys):
-    started = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_recbole_lpo.py"), *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    patience = time.monotonic() + 300
-    while not finished(tmp_path) and time.monotonic() < patience:
-        assert started.poll() is None, "it ended before anything was finished"
-        time.sleep(0.05)
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
+    start_and_kill(command, lambda: finished(tmp_path))
     before = finished(tmp_path)
     assert before
 

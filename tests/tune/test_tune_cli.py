@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
 from recbole_lpo.cli import main
 from recbole_lpo.properties_files import read_yaml
-from tests.conftest import ROOT, SMALL
+from tests.conftest import SMALL
+from tests.run_folders import start_and_kill
 
 pytestmark = pytest.mark.processes
 
@@ -39,17 +36,7 @@ def finished(tmp_path):
 
 def test_a_search_of_two_processes_killed_in_the_middle_ends_with_the_trials_asked_for(command, tmp_path, capsys):
     parallel = [*command, "--jobs=2", "--pruner=none"]
-    started = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_recbole_lpo.py"), *parallel],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    patience = time.monotonic() + 300
-    while not finished(tmp_path) and time.monotonic() < patience:
-        assert started.poll() is None, "it ended before anything was finished"
-        time.sleep(0.02)
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
+    start_and_kill(parallel, lambda: finished(tmp_path))
     before = finished(tmp_path)
     assert 1 <= len(before) < N_TRIALS
 
