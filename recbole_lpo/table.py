@@ -11,6 +11,9 @@ from tabulate import tabulate
 from recbole_lpo.evaluator.metrics import METRICS
 
 # Heading, and the metric it shows.
+# More users than this share, whose held-out item scores like another one, are worth a warning.
+_MANY_TIED = 0.01
+
 _COLUMNS = {
     "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
     "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage", "tail share": "tailshare",
@@ -98,13 +101,15 @@ def _warnings(runs: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(f"Not measured on the same users, so do not compare the rows: {sizes}.")
     elif any(run["split"] != runs[0]["split"] for run in runs):
         lines.append("The rows have different head/tail splits, so do not compare their head and tail columns.")
+    coarse: dict[str, int] = {}
     for run in runs:
         tied, n = run["protocol"]["tied_users"], run["n"]
-        if tied and n and tied > 0.001 * n["users"]:
-            lines.append(
-                f"{run['model']} scores the held-out item like another one for {tied:,} users: ranks are coarse."
-            )
-    return lines
+        if tied and n and tied > _MANY_TIED * n["users"]:
+            coarse[run["model"]] = max(tied, coarse.get(run["model"], 0))
+    return lines + [
+        f"{name} scores the held-out item like another one for {tied:,} users: ranks are coarse."
+        for name, tied in coarse.items()
+    ]
 
 
 def _other_metrics(runs: Sequence[dict[str, Any]]) -> str:

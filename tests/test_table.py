@@ -90,6 +90,9 @@ def test_rows_of_different_splits_are_not_to_be_compared():
 def test_a_model_that_scores_items_alike_is_reported():
     assert "ranks are coarse" in result_table([changed(protocol={"tied_users": 100})])
     assert "ranks are coarse" not in result_table([changed(protocol={"tied_users": 2})])
+    seeds = [changed(protocol={"tied_users": tied}) for tied in (100, 300, 200)]
+    assert result_table(seeds).count("ranks are coarse") == 1
+    assert "for 300 users" in result_table(seeds)
 
 
 def test_metrics_without_a_column_get_a_line():

@@ -10,16 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lpo.compare.at_no_loss import AtNoLoss, at_no_loss
 from recbole_lpo.compare.execute import is_finished
+from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
-from recbole_lpo.compare.significance import (
-    Difference,
-    Height,
-    heights_above_curve,
-    holm,
-    paired_differences,
-    paired_over_seeds,
-)
+from recbole_lpo.compare.significance import Height, heights_above_curve
 from recbole_lpo.compare.study import Study
 from recbole_lpo.run_folder import METRICS, read_history
 from recbole_lpo.trainer.selection import selected_folder
@@ -32,29 +27,12 @@ _TESTED = {
 
 
 @dataclass(frozen=True)
-class Test:
-    """A row's difference from the baseline in one metric.
-
-    mean, low, high, effect  over users (values averaged over seeds), with the 95 % bootstrap interval
-    p_users, p_seeds         randomisation test over users, and t test over seeds (NaN for one seed), Holm-corrected
-    n                        users
-    """
-
-    mean: float
-    low: float
-    high: float
-    effect: float
-    p_users: float
-    p_seeds: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Row:
     """A method on a dataset.
 
     runs       contents of `metrics.json`, a finished seed each
     tests      metric -> Test; untested: why there are none, "" where there are or where it is the baseline
+    no_loss    with the tail lifted as far as its overall value allows; None where it is below the baseline
     height     over the adjustment curve of the baseline, in the tail value of the study's measure; None where there is
                no tail, no curve, or other users
     users      its test users; None where they are not known, or are not those of all seeds
@@ -67,6 +45,7 @@ class Row:
     tests: dict[str, Test]
     untested: str = ""
     height: Height | None = None
+    no_loss: AtNoLoss | None = None
     users: PerUser | None = None
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
     n_trials: int = 0
@@ -80,8 +59,13 @@ class Row:
         measured = [{one["strength"] for one in run.get("adjusted") or ()} for run in self.runs]
         return sorted(set.intersection(*measured))
 
+    def at(self, strength: float, metric: str) -> np.ndarray:
+        """`values` under an adjustment of that strength, which may be the one that the runs had."""
+        own = self.runs[0]["protocol"].get("logit_adjust") or 0.0
+        return self.values(metric) if strength == own else self.adjusted(strength, metric)
+
     def adjusted(self, strength: float, metric: str) -> np.ndarray:
-        """`values` under an adjustment of that strength."""
+        """`values` under an adjustment of that strength, one of `strengths`."""
         at = [next(one["test"] for one in run["adjusted"] if one["strength"] == strength) for run in self.runs]
         return _numbers(test.get(metric) for test in at)
 
@@ -138,13 +122,15 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
     first = next(iter(metrics.values()))[0]
     measure, cut = _measure(first), _cut(first)
     users = {method: read_per_user(of_method) for method, of_method in folders.items()}
-    tests, untested, heights = {}, {}, {}
+    tests, untested, heights, no_loss = {}, {}, {}, {}
     if baseline in folders:
         others = [method for method in folders if method != baseline]
         untested = {method: why for method in others if (why := _not_comparable(users[method], users[baseline]))}
         tested = [method for method in others if method not in untested]
         tests = _tests(tested, baseline, users, metrics, cut, seed)
         heights = _heights(tested, baseline, users, metrics, measure, cut, seed)
+        comparable = {method: users[method] for method in (baseline, *tested) if users[method]}
+        no_loss = at_no_loss(metrics, comparable, baseline, measure, cut, seed=seed)
     rows = [
         Row(
             method,
@@ -152,6 +138,7 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
             tests.get(method, {}),
             untested.get(method, ""),
             heights.get(method),
+            no_loss.get(method),
             users[method],
             [read_history(folder) for folder in folders[method]],
         )
@@ -184,7 +171,7 @@ def _not_comparable(users: PerUser | None, baseline: PerUser | None) -> str:
 
 def _tests(methods, baseline, users, metrics, cut: int, seed: int) -> dict[str, dict[str, Test]]:
     """method -> metric -> Test; one Holm correction over all of them."""
-    pairs, differences, members, over_seeds = [], [], [], []
+    compared: dict[tuple[str, str], Comparison] = {}
     for method in methods:
         in_tail = users[method].in_tail
         for name, (measure, wanted) in _TESTED.items():
@@ -192,17 +179,12 @@ def _tests(methods, baseline, users, metrics, cut: int, seed: int) -> dict[str, 
             if not member.any():
                 continue
             key = f"{name}@{cut}"
-            pairs.append((method, key))
-            differences.append(users[method].value(measure, cut) - users[baseline].value(measure, cut))
-            members.append(member)
-            over_seeds.append(_over_seeds(metrics[method], metrics[baseline], key))
-    if not pairs:
-        return {}
-    tested = paired_differences(np.stack(differences, axis=1), np.stack(members, axis=1), seed=seed)
-    p_users, p_seeds = holm(tested.p), holm(np.array(over_seeds))
+            difference = users[method].value(measure, cut) - users[baseline].value(measure, cut)
+            ours, theirs = ({run["seed"]: run["test"].get(key) for run in metrics[one]} for one in (method, baseline))
+            compared[method, key] = Comparison(difference, member, ours, theirs)
     found: dict[str, dict[str, Test]] = {}
-    for index, (method, key) in enumerate(pairs):
-        found.setdefault(method, {})[key] = _test(tested, index, p_users[index], p_seeds[index])
+    for (method, key), test in zip(compared, paired_tests(list(compared.values()), seed=seed), strict=True):
+        found.setdefault(method, {})[key] = test
     return found
 
 
@@ -217,15 +199,3 @@ def _heights(methods, baseline, users, metrics, measure: str, cut: int, seed: in
     along = np.stack([curve[strength] for strength in sorted(curve)], axis=1)
     found = heights_above_curve(values, along, theirs.in_tail, seed=seed)
     return dict(zip(methods, found, strict=True))
-
-
-def _test(users: Difference, index: int, p_users: float, p_seeds: float) -> Test:
-    figures = (users.mean, users.low, users.high, users.effect)
-    return Test(*(float(values[index]) for values in figures), float(p_users), float(p_seeds), int(users.n[index]))
-
-
-def _over_seeds(method: list[dict[str, Any]], baseline: list[dict[str, Any]], key: str) -> float:
-    ours = {run["seed"]: run["test"].get(key) for run in method}
-    theirs = {run["seed"]: run["test"].get(key) for run in baseline}
-    both = [seed for seed in ours if ours[seed] is not None and theirs.get(seed) is not None]
-    return paired_over_seeds(np.array([ours[seed] for seed in both]), np.array([theirs[seed] for seed in both]))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from recbole.evaluator.register import metrics_dict
 
-from recbole_lpo.compare.results import DatasetResults, Row, Test
+from recbole_lpo.compare.paired import Test
+from recbole_lpo.compare.results import DatasetResults, Row
 from recbole_lpo.compare.significance import Height
 from recbole_lpo.table import caption
 
@@ -28,7 +29,7 @@ def columns(one: DatasetResults) -> dict[str, str]:
 
 def notes(one: DatasetResults) -> list[str]:
     """What the figures rest on: counts, split, protocol, seeds, and what could not be tested."""
-    lines = caption([run for row in one.rows for run in row.runs])
+    lines = caption([{**run, "model": row.method} for row in one.rows for run in row.runs])
     if "unseen HR" in columns(one):
         lines.append("Unseen: the users whose held-out item training never saw; they are part of the tail.")
     lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from recbole_lpo.compare.paired import Test
 from recbole_lpo.compare.results import DatasetResults
 from recbole_lpo.compare.summary import (
     best_two,
@@ -39,6 +40,11 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
             parts.append(f"### Differences from {baseline}")
             parts.append(_pipes(*_differences(one)))
             parts.append(_HOW_TESTED)
+        lifted = _at_no_loss(one)
+        if lifted:
+            parts.append("### The tail lifted at no loss overall")
+            parts.append(_pipes(*lifted))
+            parts.append(_NO_LOSS.replace("{baseline}", baseline))
         curve = _curves(one)
         if curve:
             parts.append("### Post-hoc logit adjustment")
@@ -128,6 +134,31 @@ def _cells(one: DatasetResults, *, bold, second, plain=str) -> tuple[list[str], 
     return ["method", *metrics, "s/epoch", "peak MB", "seeds", "trials"], body
 
 
+def _at_no_loss(one: DatasetResults) -> tuple[list[str], list[list[str]]] | None:
+    overall, tail = one.key(), one.key("tail")
+    of_baseline = one.row(one.baseline)
+    name = "HR" if one.measure == "hit" else one.measure.upper()
+    heading = ["method", "t", name, f"tail {name}", f"{name} gained", f"tail {name} gained", "in %"]
+    body = []
+    for row in one.rows:
+        if row.no_loss is None:
+            continue
+        t, gained = row.no_loss.strength, row.no_loss.tail
+        cells = [row.method, f"{t:g}", with_spread(row.at(t, overall)), with_spread(row.at(t, tail))]
+        if gained is None:
+            cells += ["-"] * 5
+        else:
+            share = 100 * gained.mean / mean(of_baseline.values(tail))
+            cells += [_shown(row.no_loss.overall), _shown(gained), f"{share:+.0f}"]
+            cells += [shown_p(gained.p_users), shown_p(gained.p_seeds)]
+        body.append(cells)
+    return ([*heading, "p users", "p seeds"], body) if body else None
+
+
+def _shown(test: Test | None) -> str:
+    return f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]" if test else "-"
+
+
 def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
     metrics = {heading: f"{name}@{one.cut}" for heading, name in _SHOWN_TESTS.items()}
     metrics = {heading: key for heading, key in metrics.items() if any(key in row.tests for row in one.rows)}
@@ -144,11 +175,7 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
             if test is None:
                 cells += ["-"] * 4
                 continue
-            cells += [
-                f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]",
-                shown_p(test.p_users),
-                shown_p(test.p_seeds),
-            ]
+            cells += [_shown(test), shown_p(test.p_users), shown_p(test.p_seeds)]
             cells.append("-" if math.isnan(test.effect) else f"{test.effect:+.2f}")
         body.append(cells)
     return heading, body
@@ -158,6 +185,11 @@ _MARKS = "Best of a column bold, second underlined."
 _SPREAD = (
     "Mean over seeds, with their standard deviation where there are several. Trials: how many settings were tried on "
     "validation items before (0: the defaults, or what was given)."
+)
+_NO_LOSS = (
+    "Each method under the largest t (as below) at which it is not below {baseline} overall on validation items; the "
+    "figures are on test items. Gained: over {baseline} as it was run. p: of the tail's gain, tested and corrected as "
+    "above. Methods that are below {baseline} overall at every t are left out."
 )
 _CURVE = (
     "The same models ranked by score - t * log(training share of the item), without any training: what a method must "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_lpo.compare.paired import Test
 from recbole_lpo.compare.results import DatasetResults, Row
 from recbole_lpo.compare.significance import paired_differences
 from recbole_lpo.compare.summary import is_clear, mean, shown_p
@@ -22,8 +23,9 @@ class Statement:
 
 
 def headline(one: DatasetResults) -> list[Statement]:
-    """Overall, on the tail, and against the adjustment curve of the baseline."""
-    return [_best(one, "", "Best overall"), _best(one, "tail", "Best on the tail"), _against_the_curve(one)]
+    """Overall, on the tail, on the tail at no loss overall, and against the adjustment curve of the baseline."""
+    bests = [_best(one, "", "Best overall"), _best(one, "tail", "Best on the tail")]
+    return [*bests, _at_no_loss(one), _against_the_curve(one)]
 
 
 def _best(one: DatasetResults, group: str, question: str) -> Statement:
@@ -63,6 +65,23 @@ def _best(one: DatasetResults, group: str, question: str) -> Statement:
         verb = "no clear change" if not is_clear(overall) else "a gain" if overall.mean > 0 else "a loss"
         figures += f" Overall it is {verb}: {overall.mean:+.4f} [{overall.low:+.4f}, {overall.high:+.4f}]."
     return Statement(question, answer, figures)
+
+
+def _at_no_loss(one: DatasetResults) -> Statement:
+    question = "Most for the tail at no loss overall"
+    rows = [row for row in one.rows if row.no_loss and row.no_loss.tail]
+    if not rows:
+        return Statement(question, "Not known" if _no_curve(one) else one.baseline, _no_curve(one))
+    best = max(rows, key=lambda row: row.no_loss.tail.mean)
+    tail, strength, key = best.no_loss.tail, best.no_loss.strength, one.key("tail")
+    reached, of_baseline = mean(best.at(strength, key)), mean(one.row(one.baseline).values(key))
+    figures = (
+        f"tail {one.key().upper()} {reached:.4f} against {of_baseline:.4f} of {one.baseline}: {_shown(tail)}; overall "
+        f"{_shown(best.no_loss.overall)}. Ranked with t = {strength:g}, the largest that costs nothing overall on "
+        "validation items."
+    )
+    clear = is_clear(tail) and tail.mean > 0
+    return Statement(question, best.method if clear else f"Nothing clearly above {one.baseline}", figures)
 
 
 def _against_the_curve(one: DatasetResults) -> Statement:
@@ -107,7 +126,10 @@ def _level(one: DatasetResults, first: Row, second: Row, group: str) -> bool:
 
 
 def _difference(row: Row, key: str) -> str:
-    test = row.tests[key]
+    return _shown(row.tests[key])
+
+
+def _shown(test: Test) -> str:
     seeds = "" if np.isnan(test.p_seeds) else f", over seeds {_p(test.p_seeds)}"
     return f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}], {_p(test.p_users)} over {test.n:,} users{seeds}"
 
