@@ -148,8 +148,9 @@ def _at_no_loss(one: DatasetResults) -> tuple[list[str], list[list[str]]] | None
         if gained is None:
             cells += ["-"] * 5
         else:
-            share = 100 * gained.mean / mean(of_baseline.values(tail))
-            cells += [_shown(row.no_loss.overall), _shown(gained), f"{share:+.0f}"]
+            before = mean(of_baseline.values(tail))
+            share = f"{100 * gained.mean / before:+.0f}" if before else "-"
+            cells += [_shown(row.no_loss.overall), _shown(gained), share]
             cells += [shown_p(gained.p_users), shown_p(gained.p_seeds)]
         body.append(cells)
     return ([*heading, "p users", "p seeds"], body) if body else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,28 @@ def test_tables_and_page_say_what_is_gained_at_no_loss(study, tmp_path):
     said = next(each for each in headline(one) if each.question == "Most for the tail at no loss overall")
     assert said.answer in CHOSEN
     assert "costs nothing overall on validation items" in said.figures
+
+
+def test_a_baseline_without_any_hit_on_the_tail_has_no_share_to_gain(found, tmp_path, study):
+    metrics, users = found
+    one = gather(study, tmp_path)[0]
+    lifted = at_no_loss(metrics, users, "SASRec", "ndcg", CUT)
+    rows = [replace(row, no_loss=lifted.get(row.method)) for row in one.rows]
+    for run in rows[0].runs:
+        run["test"][TAIL] = 0.0
+    table = markdown([replace(one, rows=rows)], "SASRec").split("### The tail lifted")[1]
+    (line,) = [line for line in table.splitlines() if line.startswith("| LPO |")][:1]
+    assert line.split("|")[7].strip() == "-"
+
+
+def test_the_page_says_so_where_nothing_can_be_lifted_without_a_loss(found, tmp_path, study):
+    metrics, users = found
+    one = gather(study, tmp_path)[0]
+    lifted = at_no_loss(metrics, users, "SASRec", "ndcg", CUT)
+    rows = [replace(row, no_loss=lifted["SASRec"] if row.method == "SASRec" else None) for row in one.rows]
+    said = next(each for each in headline(replace(one, rows=rows)) if each.question.endswith("at no loss overall"))
+    assert said.answer == "SASRec, the baseline"
+    assert "every other method is below SASRec overall" in said.figures
 
 
 def test_several_tests_are_those_of_each_alone_but_for_the_correction():
