@@ -38,8 +38,12 @@ class PerUser:
 
     def value(self, measure: str, cut: int, *, strength: float = 0.0) -> np.ndarray:
         """(U,) hit or ndcg at a list length, averaged over the seeds; strength: on the adjustment curve, 0 off it."""
+        return self.of_seeds(measure, cut, strength=strength).mean(axis=1)
+
+    def of_seeds(self, measure: str, cut: int, *, strength: float = 0.0) -> np.ndarray:
+        """(U, S) as `value`, for each seed."""
         rank = (self.curve[strength] if strength else self.rank).astype(np.float64)
-        return np.where(rank <= cut, MEASURES[measure](rank), 0.0).mean(axis=1)
+        return np.where(rank <= cut, MEASURES[measure](rank), 0.0)
 
 
 def read_per_user(folders: Sequence[Path]) -> PerUser | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lpo.compare.at_no_loss import AtNoLoss, at_no_loss
+from recbole_lpo.compare.both_tails import Tail, both_tails
 from recbole_lpo.compare.execute import is_finished
 from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
@@ -38,6 +39,7 @@ class Row:
     users      its test users; None where they are not known, or are not those of all seeds
     histories  for each seed, a record an epoch
     n_trials   how many trials of a search its settings had, 0 for none
+    tails      definition of the tail -> what it is there; empty where deciles are not known, or other users
     """
 
     method: str
@@ -49,6 +51,7 @@ class Row:
     users: PerUser | None = None
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
     n_trials: int = 0
+    tails: dict[str, Tail] = field(default_factory=dict)
 
     def values(self, metric: str) -> np.ndarray:
         """The test results of the seeds; a run without the metric, or without users in its group, gives NaN."""
@@ -122,7 +125,7 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
     first = next(iter(metrics.values()))[0]
     measure, cut = _measure(first), _cut(first)
     users = {method: read_per_user(of_method) for method, of_method in folders.items()}
-    tests, untested, heights, no_loss = {}, {}, {}, {}
+    tests, untested, heights, no_loss, tails = {}, {}, {}, {}, {}
     if baseline in folders:
         others = [method for method in folders if method != baseline]
         untested = {method: why for method in others if (why := _not_comparable(users[method], users[baseline]))}
@@ -131,6 +134,8 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
         heights = _heights(tested, baseline, users, metrics, measure, cut, seed)
         comparable = {method: users[method] for method in (baseline, *tested) if users[method]}
         no_loss = at_no_loss(metrics, comparable, baseline, measure, cut, seed=seed)
+        seeds = {method: [run["seed"] for run in runs] for method, runs in metrics.items()}
+        tails = both_tails(comparable, seeds, baseline, measure, cut, seed=seed)
     rows = [
         Row(
             method,
@@ -141,6 +146,7 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
             no_loss.get(method),
             users[method],
             [read_history(folder) for folder in folders[method]],
+            tails=tails.get(method, {}),
         )
         for method in folders
     ]

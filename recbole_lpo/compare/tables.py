@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from recbole_lpo.compare import explanations
 from recbole_lpo.compare.paired import Test
 from recbole_lpo.compare.results import DatasetResults
 from recbole_lpo.compare.summary import (
@@ -35,21 +36,26 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
         parts.append(f"## {one.title}, at {one.cut}")
         heading, body = _cells(one, bold=lambda text: f"**{text}**", second=lambda text: f"<u>{text}</u>")
         parts.append(_pipes(heading, body))
-        parts.append(f"{_MARKS} {_SPREAD}")
+        parts.append(f"{explanations.MARKS} {explanations.SPREAD}")
         if any(row.tests for row in one.rows):
             parts.append(f"### Differences from {baseline}")
             parts.append(_pipes(*_differences(one)))
-            parts.append(_HOW_TESTED)
+            parts.append(explanations.HOW_TESTED)
         lifted = _at_no_loss(one)
         if lifted:
             parts.append("### The tail lifted at no loss overall")
             parts.append(_pipes(*lifted))
-            parts.append(_NO_LOSS.replace("{baseline}", baseline))
+            parts.append(explanations.NO_LOSS.replace("{baseline}", baseline))
+        tails = _both_tails(one)
+        if tails:
+            parts.append("### Two definitions of the tail")
+            parts.append(_pipes(*tails))
+            parts.append(explanations.BOTH_TAILS.replace("{baseline}", baseline))
         curve = _curves(one)
         if curve:
             parts.append("### Post-hoc logit adjustment")
             parts.append(_pipes([*heading[: len(curve[0])]], curve))
-            parts.append(_CURVE)
+            parts.append(explanations.CURVE)
         parts.append("\n".join(notes(one)))
     if failures:
         parts.append("## Runs that failed\n\n" + "\n".join(f"* {failure}" for failure in failures))
@@ -156,6 +162,19 @@ def _at_no_loss(one: DatasetResults) -> tuple[list[str], list[list[str]]] | None
     return ([*heading, "p users", "p seeds"], body) if body else None
 
 
+def _both_tails(one: DatasetResults) -> tuple[list[str], list[list[str]]] | None:
+    name = "HR" if one.measure == "hit" else one.measure.upper()
+    body = []
+    for row in one.rows:
+        for definition, tail in row.tails.items():
+            cells = [row.method, definition, f"{tail.n:,}", with_spread(tail.hit), with_spread(tail.ndcg)]
+            gained = tail.gained
+            cells += [_shown(gained), shown_p(gained.p_users), shown_p(gained.p_seeds)] if gained else ["-"] * 3
+            body.append(cells)
+    heading = ["method", "of the items", "users", "tail HR", "tail NDCG", f"tail {name} gained", "p users", "p seeds"]
+    return (heading, body) if body else None
+
+
 def _shown(test: Test | None) -> str:
     return f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]" if test else "-"
 
@@ -180,28 +199,6 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
             cells.append("-" if math.isnan(test.effect) else f"{test.effect:+.2f}")
         body.append(cells)
     return heading, body
-
-
-_MARKS = "Best of a column bold, second underlined."
-_SPREAD = (
-    "Mean over seeds, with their standard deviation where there are several. Trials: how many settings were tried on "
-    "validation items before (0: the defaults, or what was given)."
-)
-_NO_LOSS = (
-    "Each method under the largest t (as below) at which it is not below {baseline} overall on validation items; the "
-    "figures are on test items. Gained: over {baseline} as it was run. p: of the tail's gain, tested and corrected as "
-    "above. Methods that are below {baseline} overall at every t are left out."
-)
-_CURVE = (
-    "The same models ranked by score - t * log(training share of the item), without any training: what a method must "
-    "beat at the same overall accuracy. Choose t on validation items (`adjusted` in each metrics.json), not here."
-)
-_HOW_TESTED = (
-    "Difference with its 95 % bootstrap interval over users (each user's value averaged over seeds). p users: "
-    "randomisation test over users, 10,000 sign patterns; p seeds: paired t test over seeds; both corrected for the "
-    "number of comparisons (Holm). Effect: mean difference / its standard deviation over users. HR is tested too, see "
-    "table.csv. A test over users speaks of these trained models, one over seeds of the method."
-)
 
 
 def _pipes(heading: Sequence[str], body: Sequence[Sequence[str]]) -> str:

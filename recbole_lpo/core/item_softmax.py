@@ -13,8 +13,9 @@ from recbole_lpo.errors import InputError
 
 METHODS = ("auto", "dense", "chunked", "fused")
 
-# Up to here `auto` is `dense`, which has RecBole's digits: a batch of 2,048 targets on 2,048 items.
-_DENSE_CELLS = 2**22
+# Up to here `auto` is `dense`, which has RecBole's digits: a batch of 2,048 targets on 2,048 items. Where there are no
+# digits to keep, up to where the chunks begin to win on a CPU.
+_DENSE_CELLS, _DENSE_CELLS_OWN_DIGITS = 2**22, 2**20
 
 # Dense keeps scores, log-probabilities and their gradient; on a GPU they may take this share of its memory.
 _DENSE_COPIES, _DENSE_SHARE = 3, 0.25
@@ -48,20 +49,21 @@ def target_nll(
     return column_nll(hidden, item_table, target, bias=bias)
 
 
-def softmax_method(method: str, n_rows: int, n_items: int, device: torch.device) -> str:
+def softmax_method(method: str, n_rows: int, n_items: int, device: torch.device, *, recbole_digits: bool = True) -> str:
     """How `target_nll` computes: dense (all B N scores at once), chunked (`column_nll`) or fused (torch's
     `linear_cross_entropy`).
 
-    `auto` is dense up to 4 million scores, where it has the digits of RecBole's cross-entropy. Above that it is chunked
-    on a CPU, which is faster there at any size; on a GPU it stays dense while three copies of the scores take no more
-    than a quarter of the memory (chosen for safety, not measured on a GPU). Never fused: on a CPU that is slower.
+    `auto` is dense up to 4 million scores, where it has the digits of RecBole's cross-entropy, or up to a million where
+    these do not matter (recbole_digits). Above that it is chunked on a CPU, which is faster there; on a GPU it stays
+    dense while three copies of the scores take no more than a quarter of the memory (chosen for safety, not measured on
+    a GPU). Never fused: on a CPU that is slower.
     Raises InputError for a method that is unknown, or that the installed torch does not have.
     """
     check_method(method)
     if method != "auto":
         return method
     cells = n_rows * n_items
-    if cells <= _DENSE_CELLS:
+    if cells <= (_DENSE_CELLS if recbole_digits else _DENSE_CELLS_OWN_DIGITS):
         return "dense"
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

@@ -50,8 +50,8 @@ def hidden_states(model: nn.Module, batch: PackedBatch) -> Tensor:
 def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int, item_softmax: str = "auto") -> Tensor:
     """The training loss of a batch, a scalar: the model's own preference loss, or RecBole's mean cross-entropy.
 
-    n_events: how many training interactions the batches are made of; item_softmax: the setting, for RecBole's models
-    (ours have read it).
+    n_events: how many training interactions the batches are made of; item_softmax: how the softmax of RecBole's models
+    is computed (ours know).
     """
     ours = hasattr(model, "loss_of")
     table = model.item_table() if ours else model.item_embedding.weight

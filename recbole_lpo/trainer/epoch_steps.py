@@ -37,6 +37,7 @@ class EpochSteps:
             trim_padding(self.model)
         self._together = Together(self.model, self.ranks) if self.ranks.several else None
         self._packed: PackedSequences | None = None
+        self._item_softmax = self.run_settings.item_softmax
 
     def _build_optimizer(self, **kwargs):
         return fused(super()._build_optimizer(**kwargs))
@@ -97,7 +98,7 @@ class EpochSteps:
         return parts_of_rows(train_data, self.ranks, self.device)
 
     def _packed_loss(self, batch: PackedBatch) -> torch.Tensor:
-        return packed_loss(self.model, batch, self._packed.n_events, self.run_settings.item_softmax)
+        return packed_loss(self.model, batch, self._packed.n_events, self._item_softmax)
 
     def _rate(self) -> float | None:
         """The learning rate now; None where the optimizer has none of torch's kind."""
@@ -108,9 +109,12 @@ class EpochSteps:
             return None
         max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]
         embedding = self.model.item_embedding
-        method = self.run_settings.item_softmax
-        dense = softmax_method(method, batch_targets, embedding.num_embeddings, self.device) == "dense"
-        if not dense and not self.ranks.several:
+        method, n_items = self.run_settings.item_softmax, embedding.num_embeddings
+        # The states of whole histories differ from RecBole's in their last digits already.
+        self._item_softmax = softmax_method(method, batch_targets, n_items, self.device, recbole_digits=False)
+        if hasattr(self.model, "item_softmax"):
+            self.model.item_softmax = self._item_softmax
+        if self._item_softmax != "dense" and not self.ranks.several:
             make_lookups_sparse(embedding)
         return PackedSequences(
             train_data._dataset,

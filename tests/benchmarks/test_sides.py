@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import recbole.evaluator.collector
 import recbole.trainer.trainer as recbole_trainer
@@ -70,14 +72,13 @@ def test_prefix_rows_in_parts_train_as_recboles_epoch_does(toy_case, model):
 def test_parts_hold_every_row_once_and_end_with_their_longest():
     length = torch.tensor([3, 1, 8, 2, 2, 5, 1, 7, 4, 6, 1, 8])
     items = torch.where(torch.arange(8) < length[:, None], torch.arange(1, 13)[:, None], 0)
-    parts = list(
-        parts_by_length(Interaction({"items": items, "length": length, "user": length * 10}), "items", "length")
-    )
-    assert torch.equal(torch.cat([part["length"] for part in parts]), length.sort().values)
-    assert all(torch.equal(part["user"], part["length"] * 10) for part in parts)
+    names = SimpleNamespace(ITEM_SEQ="items", ITEM_SEQ_LEN="length", POS_ITEM_ID="target")
+    parts = list(parts_by_length(Interaction({"items": items, "length": length, "target": length * 10}), names))
+    assert torch.equal(torch.cat([part.length for part in parts]), length.sort().values)
     for part in parts:
-        assert part["items"].shape[1] == part["length"].max()
-        assert torch.equal((part["items"] > 0).sum(dim=1), part["length"])
+        assert torch.equal(part.target, part.length * 10) and torch.equal(part.position, part.length - 1)
+        assert part.items.shape[1] == part.length.max()
+        assert torch.equal((part.items > 0).sum(dim=1), part.length)
 
 
 def test_our_side_ends_once_it_has_reached_what_recbole_reached(toy_case):

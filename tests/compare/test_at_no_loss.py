@@ -101,7 +101,7 @@ def test_tables_and_page_say_what_is_gained_at_no_loss(study, tmp_path):
             point["valid"] = {OVERALL: value + number}
         write_metrics(run.folder(tmp_path), kept)
     one = gather(study, tmp_path)[0]
-    table = markdown([one], "SASRec").split("### The tail lifted at no loss overall")[1]
+    table = markdown([one], "SASRec").split("### The tail lifted at no loss overall")[1].split("###")[0]
     rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("|")}
     assert "| 0.3 |" in rows["LPO"]
     assert "DPO" not in rows

@@ -158,6 +158,11 @@ def test_above_that_auto_walks_over_the_catalogue_on_a_cpu(n_items):
     assert softmax_method("auto", 2_048, n_items, CPU) == "chunked"
 
 
+@pytest.mark.parametrize(("n_items", "expected"), [(41, "dense"), (512, "dense"), (1_683, "chunked")])
+def test_without_digits_of_recbole_to_keep_auto_walks_above_a_million_scores(n_items, expected):
+    assert softmax_method("auto", 2_048, n_items, CPU, recbole_digits=False) == expected
+
+
 @pytest.mark.parametrize(("gib", "expected"), [(8, "chunked"), (80, "dense")])
 def test_on_a_gpu_auto_is_dense_while_that_takes_a_quarter_of_the_memory(gib, expected, monkeypatch):
     class Device:
