@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--eval_logit_adjust", default="0", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (0: none)"
     )
     parser.add_argument("--eval_mask_history", help="True leaves the user's own items out of the ranking")
+    parser.add_argument(
+        "--eval_neighbours", help="share in [0, 1) of what followed the items of the history in training (0: none)"
+    )
+    parser.add_argument("--eval_neighbours_discount", help="power of its count by which an item loses")
     parser.add_argument("--topk", help="list lengths, as [5,10,20]")
     parser.add_argument("--on", choices=("test", "valid"), default="test", help="what to measure on; choose t on valid")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
@@ -36,6 +40,9 @@ def main(args: argparse.Namespace) -> int:
     changes: dict[str, Any] = {}
     if args.eval_mask_history is not None:
         changes["eval_mask_history"] = parse_value(args.eval_mask_history)
+    for name in ("eval_neighbours", "eval_neighbours_discount"):
+        if getattr(args, name) is not None:
+            changes[name] = parse_value(getattr(args, name))
     if args.topk is not None:
         changes |= {"topk": parse_value(args.topk)}
     if args.data_path is not None:

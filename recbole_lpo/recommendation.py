@@ -90,11 +90,16 @@ def recommend(
     found = []
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        scores = adjust(_scores(loaded, batch, added), log_prior, logit_adjust)
-        scores[:, ~allowed] = -torch.inf
+        interaction = _histories(loaded, batch)
+        scores = _scores(loaded, interaction, added)
+        scores[:, PAD_ID] = -torch.inf
         if not keep_history:
             for row, (_, _, history) in enumerate(batch):
                 scores[row, history] = -torch.inf
+        if loaded.trainer.neighbours is not None:
+            scores = loaded.trainer.neighbours.mixed(scores, interaction)
+        scores = adjust(scores, log_prior, logit_adjust)
+        scores[:, ~allowed] = -torch.inf
         best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
         for (user, _, _), values, columns in zip(batch, best.values, best.indices, strict=True):
             found.extend(_lines(user, values, columns, tokens, groups))
@@ -135,10 +140,9 @@ def _allowed_items(loaded, tail_only: bool) -> Tensor:
     return allowed & ~torch.tensor(loaded.split.is_head) if tail_only else allowed
 
 
-def _scores(loaded, batch: list[tuple[str, int, Tensor]], added: NewItems | None) -> Tensor:
-    """(users, items) on the CPU, those added after training last."""
-    config, model, dataset = loaded.config, loaded.model, loaded.dataset
-    model.eval()
+def _histories(loaded, batch: list[tuple[str, int, Tensor]]) -> Interaction:
+    """Users and, for a sequential model, their latest items, on the device of the model."""
+    config, dataset = loaded.config, loaded.dataset
     users = torch.tensor([number for _, number, _ in batch])
     fields = {dataset.uid_field: users}
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
@@ -150,8 +154,14 @@ def _scores(loaded, batch: list[tuple[str, int, Tensor]], added: NewItems | None
         fields[dataset.iid_field + config["LIST_SUFFIX"]] = padded
         fields[config["ITEM_LIST_LENGTH_FIELD"]] = torch.tensor([len(history) for history in latest])
         if _NEW_USER in users:
-            _make_the_new_user_average(model)
-    interaction = Interaction(fields).to(config["device"])
+            _make_the_new_user_average(loaded.model)
+    return Interaction(fields).to(config["device"])
+
+
+def _scores(loaded, interaction: Interaction, added: NewItems | None) -> Tensor:
+    """(users, items) on the CPU, those added after training last."""
+    config, model, dataset = loaded.config, loaded.model, loaded.dataset
+    model.eval()
     try:
         scores = model.full_sort_predict(interaction)
     except NotImplementedError:
@@ -160,7 +170,7 @@ def _scores(loaded, batch: list[tuple[str, int, Tensor]], added: NewItems | None
         raise InputError(
             f"{config['model']} reads the field {error}; recommend serves models that read users and items only."
         ) from None
-    scores = scores.view(len(batch), -1)
+    scores = scores.view(len(interaction), -1)
     if added is not None:
         encoder = product_encoder(model)
         hidden, item_table = encoder.encode(model, interaction), encoder.item_table(model, added.weight)

@@ -7,6 +7,7 @@ from typing import Any
 
 from recbole_lpo.config import Config
 from recbole_lpo.loaded_run import LoadedRun
+from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer.collapse import collapse_warning
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.selection import Selection
@@ -73,9 +74,22 @@ def protocol(config: Config, measured: Measured) -> dict[str, Any]:
         "candidates": config["eval_args"]["mode"]["test"],
         "mask_history": config["eval_mask_history"],
         "logit_adjust": measured.logit_adjust,
+        "neighbours": _neighbours(config),
         "max_history": config["MAX_ITEM_LIST_LENGTH"],
         "valid_metric": config["valid_metric"],
         "ties": "middle rank, rounded up",
         "tied_users": measured.evaluation.n_ties if measured.evaluation else None,
         "collapsed_users": measured.evaluation.n_collapsed if measured.evaluation else None,
+    }
+
+
+def _neighbours(config: Config) -> dict[str, float] | None:
+    settings = RunSettings.from_config(config)
+    if not settings.eval_neighbours:
+        return None
+    return {
+        "share": settings.eval_neighbours,
+        "discount": settings.eval_neighbours_discount,
+        "reach": settings.eval_neighbours_reach,
+        "recency": settings.eval_neighbours_recency,
     }

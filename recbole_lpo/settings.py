@@ -136,6 +136,14 @@ class RunSettings(Validated):
     eval_logit_adjust_curve: tuple[float, ...] = setting(
         (0.1, 0.3, 0.5, 1.0), tuple, "further strengths that the best weights are measured under", low=0
     )
+    eval_neighbours: float = setting(
+        0.0, float, "share of the neighbours of a history's items in the probabilities that are ranked", low=0, below=1
+    )
+    eval_neighbours_discount: float = setting(0.5, float, "power of an item's count that its neighbours lose", low=0)
+    eval_neighbours_reach: int = setting(10, int, "how far apart neighbours are, and how many items speak", low=1)
+    eval_neighbours_recency: float = setting(
+        0.8, float, "what each item of a history counts against the one after it", above=0, high=1
+    )
     eval_chunk_items: int | None = setting(None, int, "items that are scored at once; by default by memory", low=1)
     warmup_ratio: float = setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)
     lr_schedule: str = setting("constant", str, "after the warm-up", choices=("constant", "cosine", "linear"))

@@ -71,6 +71,12 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     )
     if any(run["protocol"].get("logit_adjust") or run.get("adjusted") for run in runs):
         lines.append("t: post-hoc logit adjustment, ranked by score - t * log(training share of the item).")
+    with_neighbours = {run["model"]: found for run in runs if (found := run["protocol"].get("neighbours"))}
+    lines += [
+        f"{name}: ranked with what followed the items of a history in training, share {found['share']:g} "
+        f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g})."
+        for name, found in with_neighbours.items()
+    ]
     if first["protocol"].get("measured_on") == "valid":
         lines.append("Measured on the validation items.")
     history = "left out of the ranking" if protocol["mask_history"] else "ranked too"

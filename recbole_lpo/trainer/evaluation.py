@@ -12,6 +12,7 @@ import torch
 from recbole.utils import ModelType
 
 from recbole_lpo.data.history import HistoryIndex
+from recbole_lpo.data.neighbours import Neighbours
 from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.distributed.parts import own_batches
 from recbole_lpo.distributed.ranks import ranks_of
@@ -57,6 +58,8 @@ class TailEvaluation:
     models and ranks it for sequential ones); with `run_dir` set, the best weights go into the run folder instead of
     RecBole's pickled checkpoint.
 
+    What followed a history's items in training can be mixed into the scores (`eval_neighbours`).
+
     Memory stays bounded on a large catalogue: a model that scores by a product with an item table is ranked some items
     at a time (`eval_chunk_items`), and one that can only score whole rows gets fewer users at once.
 
@@ -64,6 +67,7 @@ class TailEvaluation:
     compute the same metrics from them. One of them saves checkpoints.
     """
 
+    neighbours: Neighbours | None = None
     run_dir: Path | None = None
     about: dict[str, Any] | None = None
     epoch: int | None = None
@@ -182,7 +186,10 @@ class TailEvaluation:
             save_checkpoint(file, self.model, {**(self.about or {}), "epoch": epoch})
 
     def know_histories(self, train_data, valid_data) -> None:
-        """Take in what users met before validation (training) and before the test (training and validation)."""
+        """Take in what users met before validation (training) and before the test (training and validation), and which
+        items are neighbours in training, as far as the settings ask for it."""
+        if self.run_settings.eval_neighbours and self.neighbours is None:
+            self.neighbours = Neighbours(train_data._dataset, self.config, self.run_settings)
         if self.run_settings.eval_mask_history and self._before_test is None:
             train, valid = train_data._dataset, valid_data._dataset if valid_data else None
             self._valid_dataset = valid
@@ -192,7 +199,7 @@ class TailEvaluation:
         interaction, history, positive_u, positive_i = batched_data
         n_rows, n_items, chunk = len(interaction), self.tot_item_num, self.run_settings.eval_chunk_items
         in_one_piece = chunk >= n_items if chunk else n_rows * n_items <= _WHOLE_CELLS
-        whole_rows = in_one_piece or self.eval_collector.needs_whole_rows
+        whole_rows = in_one_piece or self.eval_collector.needs_whole_rows or self.neighbours is not None
         encoder = None if whole_rows else product_encoder(self.model)
         too_much = not encoder and n_rows * n_items > _MOST_CELLS
         if too_much and n_rows > 1 and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
@@ -207,7 +214,10 @@ class TailEvaluation:
             history = self._history.cells(interaction[self.config["USER_ID_FIELD"]].cpu(), positive_i)
         if encoder:
             return interaction, self._product(encoder, interaction, history, chunk), positive_u, positive_i
-        return super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+        interaction, scores, *held_out = super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+        if self.neighbours is not None:
+            scores = self.neighbours.mixed(scores, interaction)
+        return interaction, scores, *held_out
 
     def _product(self, encoder, interaction, history, chunk: int | None) -> ProductScores:
         interaction = interaction.to(self.device)

@@ -1,0 +1,79 @@
+"""What followed what in the training histories, mixed into a model's probabilities without any training.
+
+Co-occurrence counts keep what a model of few dimensions averages out, most of all for rare items. Pairs are weighted as
+in the sequential rules of Ludewig and Jannach (2018, "Evaluation of session-based recommendation algorithms", section
+3.2: one over the distance); the mixture is that of kNN language models (Khandelwal et al. 2020, "Generalization through
+memorization", Eq. 3), with these counts in the place of stored hidden states.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+# What a pair counts in the direction against time.
+_BACKWARD = 0.5
+
+
+def neighbour_table(
+    users: np.ndarray, items: np.ndarray, n_columns: int, *, reach: int, discount: float
+) -> sparse.csr_matrix:
+    """How strongly each item (row) speaks for each other item (column), (N, N) float32, N = n_columns.
+
+    users, items  (E,) training events, sorted by user and within a user by time
+    reach         items at most this far apart in a history are neighbours, at least 1; a pair d apart counts 1 / d
+                  from the earlier item to the later, and half of that back
+    discount      >= 0: a column is divided by (its count in training) ** discount, so that items are not neighbours
+                  for being popular; 0 counts, 0.5 is between counts and what conditional probabilities give
+    """
+    table = sparse.csr_matrix((n_columns, n_columns), dtype=np.float32)
+    for distance in range(1, reach + 1):
+        earlier, later = items[:-distance], items[distance:]
+        pair = (users[:-distance] == users[distance:]) & (earlier != later)
+        weight = np.full(int(pair.sum()), 1 / distance, dtype=np.float32)
+        if not len(weight):
+            continue
+        table = table + sparse.csr_matrix((weight, (earlier[pair], later[pair])), shape=table.shape)
+    count = np.maximum(np.bincount(items, minlength=n_columns), 1)
+    both_ways = table + _BACKWARD * table.T
+    return (both_ways @ sparse.diags((1 / count**discount).astype(np.float32))).tocsr()
+
+
+def neighbour_weight(
+    table: sparse.csr_matrix, history: Tensor, length: Tensor, *, reach: int, recency: float
+) -> Tensor:
+    """(B, N) float32 >= 0: how much the latest items of each history speak for every item.
+
+    history  (B, L) item numbers, padded on the right; length (B,) how many there are
+    reach    how many items of a history speak, the latest ones, at least 1
+    recency  in (0, 1]: the latest item counts 1, the one before it `recency`, then its square, ...
+    """
+    items = history.cpu().numpy()
+    back = np.arange(min(reach, items.shape[1]))
+    place = length.cpu().numpy()[:, None] - 1 - back
+    row, nth = np.nonzero(place >= 0)
+    spoken = sparse.csr_matrix(
+        ((recency**back).astype(np.float32)[nth], (row, items[row, place[row, nth]])),
+        shape=(len(items), table.shape[0]),
+    )
+    return torch.from_numpy((spoken @ table).toarray())
+
+
+def mixed_log_prob(scores: Tensor, weight: Tensor, share: float) -> Tensor:
+    """log((1 - share) softmax(scores) + share * weight / its sum), (B, N) float32.
+
+    scores  (B, N); items at -inf stay there, and neither their softmax nor their weight counts
+    weight  (B, M) >= 0, M <= N: of the first M items, 0 for the others
+    share   in [0, 1). A row that has no weight left keeps the softmax of its scores
+    """
+    log_prob = torch.log_softmax(scores.float(), dim=1)
+    weight = torch.nn.functional.pad(weight.to(scores.device), (0, scores.shape[1] - weight.shape[1]))
+    weight = weight.masked_fill(scores == -torch.inf, 0)
+    total = weight.sum(dim=1, keepdim=True)
+    known = torch.log(weight / total) + (math.log(share) if share else -math.inf)
+    mixed = torch.logaddexp(log_prob + math.log1p(-share), known)
+    return torch.where(total > 0, mixed, log_prob)
