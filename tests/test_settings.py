@@ -51,6 +51,10 @@ OUT_OF_RANGE = {
     "tail_split_ratio": ((-0.01, 1.01, 20), ">= 0 and <= 1"),
     "tail_split_threshold": ((-1,), ">= 0"),
     "eval_logit_adjust": ((-0.1,), ">= 0"),
+    "eval_neighbours": ((-0.1, 1), ">= 0 and < 1"),
+    "eval_neighbours_discount": ((-0.1,), ">= 0"),
+    "eval_neighbours_reach": ((0, -1), ">= 1"),
+    "eval_neighbours_recency": ((0, 1.1), "> 0 and <= 1"),
     "eval_chunk_items": ((0, -5), ">= 1"),
     "warmup_ratio": ((-0.1, 1.0, 10), ">= 0 and < 1"),
     "batching_window_step": ((0, -4), ">= 1"),
@@ -86,6 +90,10 @@ AT_THE_EDGE = {
     "tail_split_ratio": (0, 1),
     "tail_split_threshold": (0,),
     "eval_logit_adjust": (0,),
+    "eval_neighbours": (0, 0.999),
+    "eval_neighbours_discount": (0,),
+    "eval_neighbours_reach": (1,),
+    "eval_neighbours_recency": (1e-9, 1),
     "eval_chunk_items": (1,),
     "warmup_ratio": (0, 0.999),
     "batching_window_step": (1,),
@@ -136,8 +144,8 @@ ANY_NUMBER = ("tail_alpha", "tail_alpha_head")
 NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
-    "likelihood_reembed_epoch", "eval_chunk_items", "checkpoint_every", "content_min_count", "nproc", "world_size",
-    "port", "offset",
+    "likelihood_reembed_epoch", "eval_neighbours_reach", "eval_chunk_items", "checkpoint_every", "content_min_count",
+    "nproc", "world_size", "port", "offset",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference", "ip")
 
