@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# What the names of cases start with that compare accuracy, not time.
+ACCURACY = "equal-accuracy/"
 OURS, RECBOLE, NO_ANOMALY = "ours", "recbole", "recbole-no-anomaly"
 # The users of Amazon Beauty, on whom catalogue and history grow.
 _USERS = 22_363
@@ -13,7 +15,7 @@ _TARGETS, _WIDTH = 2048, 64
 # Where accuracy is compared: small batches and a larger learning rate need a tenth of the epochs, and one block with
 # little dropout validates better on Amazon Beauty than RecBole's defaults.
 _SMALL_BATCHES = {"train_batch_size": 512, "learning_rate": 0.002, "eval_step": 2, "stopping_step": 1}
-_ACCURACY = {
+_ACCURACY_SETTINGS = {
     "SASRec": {"n_layers": 1, "n_heads": 1, "hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2} | _SMALL_BATCHES,
     "GRU4Rec": _SMALL_BATCHES,
 }
@@ -180,6 +182,6 @@ def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
     for model in ("SASRec", "GRU4Rec"):
         for max_length in (10, 50):
             sides, named = (Side("packed"), Side("prefix")), {"dataset": dataset, "model": model}
-            named |= {"max_length": max_length, "config": scale.long_runs | _ACCURACY[model]}
-            name = f"equal-accuracy/{dataset}/{model}/{max_length}"
+            named |= {"max_length": max_length, "config": scale.long_runs | _ACCURACY_SETTINGS[model]}
+            name = f"{ACCURACY}{dataset}/{model}/{max_length}"
             yield Case(name, "accuracy", named, sides, scale.seeds, seeds=True, **last)

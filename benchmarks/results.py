@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cases import ACCURACY
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -87,17 +89,24 @@ def _summary(figures: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def is_timed(case: str) -> bool:
+    """Whether a case, by its name, takes times, which are those of a machine; the others compare accuracy."""
+    return not case.startswith(ACCURACY)
+
+
 def newest(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """(head, measurements) to show: the newest full run, and cases that it lacks from older full runs on the same
-    machine with as many threads, whose measurements have `from`, their head. None where there is no full run."""
+    """(head, measurements) to show: the newest full run that took times, and cases that it lacks from other full runs,
+    whose measurements have `from`, their head: on the same machine with as many threads where times count, on any where
+    accuracy does. None where there is no such run."""
     full = [run for run in runs if not run["quick"] and any("figures" in one for one in run["measurements"])]
-    if not full:
+    timed = [run for run in full if any("figures" in one and is_timed(one["case"]) for one in run["measurements"])]
+    if not timed:
         return None
-    first, shown, taken = full[0], [], set()
-    for run in full:
-        if (run["machine"]["id"], run["threads"]) != (first["machine"]["id"], first["threads"]):
-            continue
+    first, shown, taken = timed[0], [], set()
+    for run in (first, *(run for run in full if run is not first)):
+        alike = (run["machine"]["id"], run["threads"]) == (first["machine"]["id"], first["threads"])
         found = {one["case"] for one in run["measurements"] if "figures" in one} - taken
+        found = {case for case in found if alike or not is_timed(case)}
         older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions")}}
         shown += [one | older for one in run["measurements"] if one["case"] in found]
         taken |= found

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.cases import NO_ANOMALY, OURS, RECBOLE
+from benchmarks.cases import ACCURACY, NO_ANOMALY, OURS, RECBOLE
 from benchmarks.goals import GOALS, Figures
 
 _SIDES = (OURS, RECBOLE, NO_ANOMALY)
@@ -16,7 +16,7 @@ _LOSSES = {
     "dense": "all scores at once",
     "linear_cross_entropy": "torch's linear_cross_entropy",
 }
-_ACCURACY = {"hit@10": "HR@10", "ndcg@10": "NDCG@10", "tailhit@10": "tail HR@10", "tailndcg@10": "tail NDCG@10"}
+_ACCURACY_FIGURES = {"hit@10": "HR@10", "ndcg@10": "NDCG@10", "tailhit@10": "tail HR@10", "tailndcg@10": "tail NDCG@10"}
 
 
 class _Group(NamedTuple):
@@ -72,14 +72,13 @@ def losses(figures: Figures) -> str:
 
 def accuracy(figures: Figures) -> str:
     """Packed batches against prefix rows."""
-    start = "equal-accuracy/"
     rows = [
-        [case.removeprefix(start).replace("/", ", "), side, str(found["n"])]
-        + [_mean(found["each"][name]) for name in _ACCURACY]
+        [case.removeprefix(ACCURACY).replace("/", ", "), side, str(found["n"])]
+        + [_mean(found["each"][name]) for name in _ACCURACY_FIGURES]
         for (case, side), found in figures.items()
-        if case.startswith(start) and "n" in found
+        if case.startswith(ACCURACY) and "n" in found
     ]
-    head = ["test; mean ± standard deviation over seeds", "batches", "seeds", *_ACCURACY.values()]
+    head = ["test; mean ± standard deviation over seeds", "batches", "seeds", *_ACCURACY_FIGURES.values()]
     return _markdown(head, rows)
 
 

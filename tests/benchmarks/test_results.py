@@ -120,6 +120,15 @@ def test_results_of_another_machine_or_thread_count_do_not_mix(changes):
     assert len(newest([run(measured()), other])[1]) == 1
 
 
+@pytest.mark.parametrize("changes", [{"threads": 1}, {"machine": {**MACHINE, "id": "other"}}])
+def test_accuracy_from_any_machine_stands_beside_the_times_of_the_newest_run_that_took_some(changes):
+    accuracy = run(measured(case="equal-accuracy/toy"), started="2027-01-01 00:00:00", **changes)
+    head, shown = newest([accuracy, run(measured())])
+    assert head["started"].startswith("2026")
+    assert [one["case"] for one in shown] == ["epoch/toy/SASRec", "equal-accuracy/toy"]
+    assert newest([accuracy]) is None
+
+
 def test_a_stored_measurement_is_found_for_the_same_job_alone():
     key = {name: measured()[name] for name in ("case", "side", "repetition", "settings")}
     runs = [run(measured())]
