@@ -1,4 +1,4 @@
-"""What was measured, on file: one JSON a run, `results/<date>-<machine>.json`."""
+"""What was measured, on file: one JSON a run, `results/<date>-<machine>-<process>.json`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class ResultFile:
     def __init__(self, folder: Path, head: dict[str, Any]) -> None:
         now = datetime.now()
         self.content = {"started": f"{now:%Y-%m-%d %H:%M:%S}", **head, "measurements": []}
-        self.path = folder / f"{now:%Y%m%d-%H%M%S}-{head['machine']['id']}.json"
+        # Two runs may start in the same second.
+        self.path = folder / f"{now:%Y%m%d-%H%M%S}-{head['machine']['id']}-{os.getpid()}.json"
 
     def add(self, measurement: dict[str, Any]) -> None:
         """Append one measurement."""

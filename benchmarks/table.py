@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sections
-from benchmarks.results import medians, newest
+from benchmarks.results import is_timed, medians, newest
 
 START, END = "<!-- benchmarks: start, written by python -m benchmarks --table -->", "<!-- benchmarks: end -->"
 # Processes running on average: with more before the start, something else takes part of the machine.
@@ -57,7 +57,7 @@ def _about(head: Mapping[str, Any], figures: Mapping[tuple[str, str], Mapping[st
         "**A quick run: too short to compare.**" if head["quick"] else "",
         _busy(head),
         "SASRec unless it says otherwise, histories of 50 items, batches of 2,048 targets, RecBole's default sizes. "
-        + (_MEDIANS if any(found.get("n", 1) > 1 for found in figures.values()) else _ONCE),
+        + (_MEDIANS if any(found.get("n", 1) > 1 for (case, _), found in figures.items() if is_timed(case)) else _ONCE),
         "Memory is what the process held at its peak, imports included: from start to end for epochs, during that "
         "phase for preparation, evaluation and single steps.",
         "RecBole runs its own trainer on its own rows; autograd's anomaly mode is on there because importing its "

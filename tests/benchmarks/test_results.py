@@ -129,6 +129,23 @@ def test_accuracy_from_any_machine_stands_beside_the_times_of_the_newest_run_tha
     assert newest([accuracy]) is None
 
 
+def test_accuracy_over_seeds_does_not_make_times_medians():
+    figures = {"case": "equal-accuracy/toy", "hit@10": 0.1, "ndcg@10": 0.1, "tailhit@10": 0.1, "tailndcg@10": 0.1}
+    once = run(measured(), *(measured(repetition=seed, **figures) for seed in range(2)))
+    assert "Each measured once" in report(*newest([once]))
+    twice = run(measured(), measured(repetition=1))
+    assert "Medians" in report(*newest([twice]))
+
+
+def test_runs_that_start_in_the_same_second_keep_a_file_each(tmp_path, monkeypatch):
+    for process in (11, 12):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        ResultFile(tmp_path, HEAD).add(measured(seconds=process))
+    monkeypatch.undo()
+    found = [one["measurements"][0]["figures"]["epoch_seconds"] for one in stored(tmp_path)]
+    assert sorted(found) == [11, 12]
+
+
 def test_a_stored_measurement_is_found_for_the_same_job_alone():
     key = {name: measured()[name] for name in ("case", "side", "repetition", "settings")}
     runs = [run(measured())]
@@ -151,4 +168,4 @@ def test_every_measurement_is_on_file_at_once(tmp_path):
         file.add(measured(repetition=repetition))
         assert len(json.loads(file.path.read_text())["measurements"]) == repetition + 1
     assert stored(tmp_path / "results") == [file.content]
-    assert file.path.name.endswith("-abc123.json")
+    assert "-abc123-" in file.path.name
