@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.cases import OURS, RECBOLE, Case, Side
 from benchmarks.machine import ROOT
-from benchmarks.results import ResultFile, find
+from benchmarks.results import ResultFile, find, is_timed
 from benchmarks.synthetic import Synthetic
 
 # A process that takes this many times as long as expected, and this long, hangs.
@@ -98,7 +98,7 @@ class Schedule:
         if job.side.needs_gb > _SHARE * head["machine"]["memory_gb"]:
             return {"left_out": f"needs {job.side.needs_gb:.0f} GB or more"}
         if case.by_name and not job.asks_for_target:
-            found = find(self._older, job.key(), head, timed=case.measure != "accuracy")
+            found = find(self._older, job.key(), head, timed=is_timed(case.name))
             if found:
                 self._know(job, found["figures"])
                 return {key: found[key] for key in ("figures", "measured")}

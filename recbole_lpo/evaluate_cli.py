@@ -11,7 +11,10 @@ from recbole_lpo.errors import InputError
 from recbole_lpo.properties_files import parse_value
 from recbole_lpo.quick_start import evaluate, load_recbole_checkpoint
 from recbole_lpo.run_folder import without_nan
+from recbole_lpo.settings import KEYS
 from recbole_lpo.table import result_table
+
+_NEIGHBOURS = tuple(key for key in KEYS if key.startswith("eval_neighbours"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--eval_logit_adjust", default="0", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (0: none)"
     )
     parser.add_argument("--eval_mask_history", help="True leaves the user's own items out of the ranking")
-    parser.add_argument(
-        "--eval_neighbours", help="share in [0, 1) of what followed the items of the history in training (0: none)"
-    )
-    parser.add_argument("--eval_neighbours_discount", help="power of its count by which an item loses")
+    for name in _NEIGHBOURS:
+        parser.add_argument(f"--{name}", help=f"{KEYS[name]['meaning']}, in place of what the run had")
     parser.add_argument("--topk", help="list lengths, as [5,10,20]")
     parser.add_argument("--on", choices=("test", "valid"), default="test", help="what to measure on; choose t on valid")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     changes: dict[str, Any] = {}
     if args.eval_mask_history is not None:
         changes["eval_mask_history"] = parse_value(args.eval_mask_history)
-    for name in ("eval_neighbours", "eval_neighbours_discount"):
+    for name in _NEIGHBOURS:
         if getattr(args, name) is not None:
             changes[name] = parse_value(getattr(args, name))
     if args.topk is not None:

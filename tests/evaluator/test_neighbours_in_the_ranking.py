@@ -112,8 +112,8 @@ def test_through_the_commands_run_evaluate_and_recommend_rank_alike(tmp_path, mo
     assert evaluated(capsys, folder)[0]["test"] == metrics["test"]
     without = evaluated(capsys, folder, "--eval_neighbours=0")[0]
     assert without["protocol"]["neighbours"] is None and without["test"] != metrics["test"]
-    discounted = evaluated(capsys, folder, "--eval_neighbours=0.4", "--eval_neighbours_discount=2")[0]
-    assert discounted["test"] != metrics["test"]
+    for change in ("discount=2", "reach=1", "recency=0.1"):
+        assert evaluated(capsys, folder, f"--eval_neighbours_{change}")[0]["test"] != metrics["test"]
     code, out, err = answer(capsys, "recommend", f"--run_dir={folder}", "--users=u1", "--k=39", "--format=json")
     assert code == 0, err
     lines = [json.loads(line) for line in out.splitlines()] if out.startswith("{") else json.loads(out)
