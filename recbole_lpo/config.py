@@ -18,6 +18,7 @@ from recbole_lpo.config_checks import (
     check_contradictions,
     check_keys,
     check_metrics,
+    check_neighbours,
     check_values,
     larger_is_better,
 )
@@ -72,6 +73,7 @@ class Config(configurator.Config):
                 "eval_mask_history = True: RecBole draws the candidates of a sampled evaluation itself. Set the mode "
                 "in eval_args to full, or eval_mask_history to False."
             )
+        check_neighbours(self)
 
     def _load_config_files(self, file_list: Iterable[str] | None) -> dict[str, Any]:
         return {key: value for file in file_list or () for key, value in read_yaml(file).items()}

@@ -12,7 +12,7 @@ from typing import Any
 import recbole
 from recbole.evaluator import metric_types
 from recbole.evaluator.register import smaller_metrics
-from recbole.utils import EvaluatorType
+from recbole.utils import EvaluatorType, ModelType
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -200,3 +200,21 @@ def _check_number(key: str, value: Any, *, whole: bool) -> None:
         raise InputError(f"{key} = {value!r}: must be a {'whole ' if whole else ''}number{at_least}.")
     if lowest is not None and value < lowest:
         raise InputError(f"{key} = {value}: out of range. Allowed:{at_least}.")
+
+
+def check_neighbours(config) -> None:
+    """Refuse neighbours in the ranking for a model without histories, and where a few candidates are ranked."""
+    share = RunSettings.from_config(config).eval_neighbours
+    if not share:
+        return
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        raise InputError(
+            f"eval_neighbours = {share} with model = {config['model']}: neighbours are those of the items of a "
+            "history, which only sequential models are given. Set it to 0."
+        )
+    modes = set(config["eval_args"]["mode"].values())
+    if modes != {"full"}:
+        raise InputError(
+            f"eval_neighbours = {share} with eval_args.mode = {', '.join(sorted(map(str, modes)))}: the probabilities "
+            "that are mixed are over all items. Set eval_args.mode to full, or eval_neighbours to 0."
+        )

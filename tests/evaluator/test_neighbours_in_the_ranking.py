@@ -7,8 +7,11 @@ import math
 
 import pytest
 import torch
+from recbole.utils import ModelType
 
+from recbole_lpo.config import Config
 from recbole_lpo.core.neighbours import mixed_log_prob, neighbour_table, neighbour_weight
+from recbole_lpo.data.neighbours import Neighbours
 from recbole_lpo.data.popularity import training_events
 from recbole_lpo.errors import InputError
 from recbole_lpo.trainer import evaluation
@@ -90,12 +93,14 @@ def test_the_probability_of_the_tail_is_that_of_the_mixture(toy_settings):
     )
 
 
-def test_models_without_histories_and_sampled_candidates_are_refused(toy_settings):
+def test_models_without_histories_and_sampled_candidates_are_refused_before_data_are_read(toy_settings):
     with pytest.raises(InputError, match=r"eval_neighbours = 0.4 with model = BPR"):
-        built("BPR", toy_settings, **WITH_NEIGHBOURS)
+        Config("BPR", None, None, {**toy_settings, **WITH_NEIGHBOURS})
     sampled = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "uni5"}
     with pytest.raises(InputError, match=r"eval_args.mode"):
-        built("SASRec", toy_settings, eval_args=sampled, **WITH_NEIGHBOURS)
+        Config("SASRec", None, None, {**toy_settings, "eval_args": sampled, **WITH_NEIGHBOURS})
+    with pytest.raises(InputError, match=r"eval_neighbours = 0.4 with model = BPR"):
+        Neighbours(None, {"MODEL_TYPE": ModelType.GENERAL, "model": "BPR", "eval_neighbours": 0.4}, None)
 
 
 def test_through_the_commands_run_evaluate_and_recommend_rank_alike(tmp_path, monkeypatch, capsys):
