@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole_lpo.loaded_run import LoadedRun, item_tokens
-from recbole_lpo.run_folder import write_history, write_metrics, write_per_user, write_settings
+from recbole_lpo.errors import InputError
+from recbole_lpo.loaded_run import LoadedRun, item_tokens, load
+from recbole_lpo.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    read_history,
+    write_history,
+    write_metrics,
+    write_per_user,
+    write_settings,
+)
 from recbole_lpo.run_metrics import adjusted, curve_strengths, found_by
+from recbole_lpo.trainer.checkpoint import BEST
 from recbole_lpo.trainer.evaluation import Measured
 from recbole_lpo.trainer.memory import peak_memory_mb
 from recbole_lpo.trainer.selection import Selection, selected_folder
+from recbole_lpo.valid_metric import parse_valid_metric
 
 
 @dataclass(frozen=True)
@@ -49,9 +63,49 @@ def measure_run(
         if trainer.ranks.writes:
             if place != folder:
                 write_settings(place, {**prepared.config.given, "valid_metric": selection.metric, "also_select": []})
-            _write(prepared, place, selection, of_epoch[epoch], metrics)
+            write_history(place, _history(prepared.trainer, selection))
+            _write(prepared, place, of_epoch[epoch], metrics)
     trainer.run_dir = folder
     return metrics
+
+
+def measure_again(source: Path, folder: Path, settings: dict[str, Any]) -> None:
+    """Make a run folder of the best weights of another, ranked with settings of its own: figures, ranks, curve.
+
+    settings: all of the run; of those that differ from the source's, training must not depend on any. What training
+    was (epochs, history, seconds) is the source's. Raises InputError where the source has not finished.
+    """
+    if not (source / METRICS).is_file():
+        raise InputError(f"{source}: the run whose weights this one ranks with has not finished.")
+    trained = json.loads((source / METRICS).read_text(encoding="utf-8"))
+    prepared = load(source, settings)
+    trainer, metric = prepared.trainer, prepared.config["valid_metric"]
+    strength = trainer.run_settings.eval_logit_adjust
+    [validated] = trainer.evaluate_adjusted(prepared.valid_data, [strength], load_best_model=False)
+    result = dict(validated.figures)
+    result[metric.lower()] = parse_valid_metric(metric).value(result)
+    selection = Selection(
+        metric, prepared.config["valid_metric_bigger"], result=result, epoch=trained["epochs"]["best"]
+    )
+    found = _measured(prepared, test=True)
+    of_training = {part: trained["seconds"][part] for part in ("prepare", "train")}
+    metrics = {key: trained[key] for key in ("model", "dataset", "seed")}
+    metrics |= _metrics_of(prepared, selection, found, of_training)
+    metrics |= {"epochs": trained["epochs"], "weights_of": str(source)}
+    (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    _link(source / CHECKPOINTS / BEST, folder / CHECKPOINTS / BEST)
+    write_settings(folder, {key: value for key, value in prepared.config.given.items() if key != "checkpoint_dir"})
+    write_history(folder, read_history(source))
+    _write(prepared, folder, found, metrics)
+
+
+def _link(file: Path, to: Path) -> None:
+    """The same file under a second name; a copy where the file system cannot do that."""
+    to.unlink(missing_ok=True)
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copy2(file, to)
 
 
 def _measured(prepared: LoadedRun, *, test: bool) -> _Found:
@@ -80,10 +134,7 @@ def _metrics_of(prepared: LoadedRun, selection: Selection | None, found: _Found,
     }
 
 
-def _write(
-    prepared: LoadedRun, folder: Path, selection: Selection | None, found: _Found, metrics: dict[str, Any]
-) -> None:
-    write_history(folder, _history(prepared.trainer, selection))
+def _write(prepared: LoadedRun, folder: Path, found: _Found, metrics: dict[str, Any]) -> None:
     if found.tested.evaluation:
         users = prepared.dataset.field2id_token[prepared.dataset.uid_field]
         curve_ranks = {one.logit_adjust: one.evaluation.rank for one in found.along_curve}

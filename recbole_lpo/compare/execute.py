@@ -71,8 +71,9 @@ def execute(
     began = time.monotonic()
     try:
         while waiting or started:
-            while waiting and len(started) < jobs:
-                started.append(_start(waiting.pop(0), output, jobs, plugins))
+            while len(started) < jobs and (run := _next(waiting, started)):
+                waiting.remove(run)
+                started.append(_start(run, output, jobs, plugins))
             ended = [one for one in started if one.process.poll() is not None]
             if not ended:
                 time.sleep(_POLL_SECONDS)
@@ -86,6 +87,12 @@ def execute(
         for one in started:
             one.process.wait()
     return outcomes
+
+
+def _next(waiting: Sequence[Run], started: Sequence[_Started]) -> Run | None:
+    """The first whose weights, where they are another run's, will not get any better."""
+    to_come = [*waiting, *(one.run for one in started)]
+    return next((run for run in waiting if run.source is None or run.source not in to_come), None)
 
 
 def _start(run: Run, output: Path, jobs: int, plugins: Sequence[str]) -> _Started:
@@ -110,7 +117,8 @@ def _start(run: Run, output: Path, jobs: int, plugins: Sequence[str]) -> _Starte
     except OSError as error:
         raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None
     try:
-        told = {"settings": run.settings, "plugins": list(plugins)}
+        weights_of = run.source and str(run.source.folder(output))
+        told = {"settings": run.settings, "plugins": list(plugins), "weights_of": weights_of}
         process.stdin.write((json.dumps(told, default=str) + "\n").encode())
         process.stdin.flush()
     except BrokenPipeError:

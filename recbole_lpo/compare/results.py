@@ -16,7 +16,7 @@ from recbole_lpo.compare.execute import is_finished
 from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
 from recbole_lpo.compare.significance import Height, heights_above_curve
-from recbole_lpo.compare.study import Study
+from recbole_lpo.compare.study import WEIGHTS_OF, Study
 from recbole_lpo.run_folder import METRICS, read_history
 from recbole_lpo.trainer.selection import selected_folder
 
@@ -39,6 +39,7 @@ class Row:
     users      its test users; None where they are not known, or are not those of all seeds
     histories  for each seed, a record an epoch
     n_trials   how many trials of a search its settings had, 0 for none
+    weights_of the method that was trained, where this one ranks with its weights; "" where it is trained itself
     tails      definition of the tail -> what it is there; empty where deciles are not known, or other users
     """
 
@@ -51,6 +52,7 @@ class Row:
     users: PerUser | None = None
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
     n_trials: int = 0
+    weights_of: str = ""
     tails: dict[str, Tail] = field(default_factory=dict)
 
     def values(self, metric: str) -> np.ndarray:
@@ -112,7 +114,14 @@ def gather(study: Study, output: Path, *, seed: int = 0) -> list[DatasetResults]
     found = []
     for (dataset, metric), of_methods in sorted(folders.items(), key=lambda one: study.datasets.index(one[0][0])):
         one = _of_dataset(dataset, of_methods, study.baseline, seed)
-        rows = [replace(row, n_trials=study.n_trials(row.method, dataset)) for row in one.rows]
+        rows = [
+            replace(
+                row,
+                n_trials=study.n_trials(row.method, dataset),
+                weights_of=str(study.methods[row.method].get(WEIGHTS_OF, "")),
+            )
+            for row in one.rows
+        ]
         found.append(replace(one, rows=rows, selected_by=metric))
     return found
 

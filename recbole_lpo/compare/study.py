@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,27 @@ from recbole_lpo.compare.tuned import Tuned, read_tuned
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import model_names
-from recbole_lpo.settings import RunSettings
+from recbole_lpo.settings import KEYS, RunSettings
 
 _KEYS = ("datasets", "seeds", "settings", "runs", "baseline")
 FIRST_SEED = 2020
+# A row with it is not trained: it ranks with the weights of the row that it names.
+WEIGHTS_OF = "weights_of"
+_AFTER_TRAINING = {key for key in KEYS if key.startswith("eval_")} | {"eval_batch_size", "topk", "metrics"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a method (the name of its row), a dataset, a seed, and all settings that it is given."""
+    """One training: a method (the name of its row), a dataset, a seed, and all settings that it is given.
+
+    source: the run whose weights it ranks with; None where it is trained itself
+    """
 
     method: str
     dataset: str
     seed: int
     settings: dict[str, Any]
+    source: Run | None = None
 
     @property
     def digest(self) -> str:
@@ -35,7 +42,8 @@ class Run:
         folder = Path(self.settings.get("data_path", "dataset")) / self.dataset
         files = sorted(path for path in folder.glob(f"{self.dataset}.*") if path.is_file())
         state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-        text = json.dumps([self.settings, state], sort_keys=True, default=str)
+        told = [self.settings, state, *([self.source.digest] if self.source else [])]
+        text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def folder(self, output: Path) -> Path:
@@ -50,8 +58,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """A comparison. methods: name of the row -> its settings, `model` among them; settings: those of every row; tuned:
-    (model, dataset) -> what a search has found for it."""
+    """A comparison.
+
+    methods   name of the row -> its settings, `model` among them, and `weights_of` where it ranks with those of another
+    settings  those of every row
+    tuned     (model, dataset) -> what a search has found for it
+    """
 
     methods: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
@@ -61,13 +73,21 @@ class Study:
     tuned: dict[tuple[str, str], Tuned] = field(default_factory=dict)
 
     def runs(self) -> list[Run]:
-        """Every training, the first seed of all methods before the second: a table is useful early."""
+        """Every run, the first seed of all methods before the second: a table is useful early."""
         return [
-            Run(method, dataset, seed, {**self._settings(own, dataset), "dataset": dataset, "seed": seed})
+            self._run(method, dataset, seed)
             for dataset in self.datasets
             for seed in self.seeds
-            for method, own in self.methods.items()
+            for method in self.methods
         ]
+
+    def _run(self, method: str, dataset: str, seed: int) -> Run:
+        own = dict(self.methods[method])
+        if WEIGHTS_OF not in own:
+            return Run(method, dataset, seed, {**self._settings(own, dataset), "dataset": dataset, "seed": seed})
+        source = self._run(own.pop(WEIGHTS_OF), dataset, seed)
+        # Only the epoch that `valid_metric` chose is measured again.
+        return Run(method, dataset, seed, {**source.settings, **own, "also_select": []}, source)
 
     def n_trials(self, method: str, dataset: str) -> int:
         """How many trials the settings of a row had on a dataset; 0 where they were not searched."""
@@ -92,8 +112,8 @@ def study_of(
     """A study from names, from a yaml file, or from both (what is given here comes after what the file says).
 
     file: `datasets` (list), `seeds` (list, or how many), `settings` (for every run), `runs` (name of the row -> its
-    settings, `model` among them), `baseline` (name of a row). tuned: folders of searches. Raises
-    InputError naming what is wrong.
+    settings, `model` among them, or `weights_of`, another row, and what of the ranking is other than there), `baseline`
+    (name of a row). tuned: folders of searches. Raises InputError naming what is wrong.
     """
     found = read_yaml(file) if file else {}
     for key in found:
@@ -134,13 +154,27 @@ def study_of(
 
 
 def _methods(runs: Any, file: str | None) -> dict[str, dict[str, Any]]:
-    methods = {}
-    for name, own in _mapping(runs, "runs", file).items():
-        own = _mapping(own, f"runs.{name}", file)
-        if "model" not in own:
-            own = {"model": name, **own}
-        methods[str(name)] = own
-    return methods
+    methods = {name: _mapping(own, f"runs.{name}", file) for name, own in _mapping(runs, "runs", file).items()}
+    return {name: {"model": _model_of(name, own, methods), **own} for name, own in methods.items()}
+
+
+def _model_of(name: str, own: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> str:
+    if WEIGHTS_OF not in own:
+        return own.get("model", name)
+    source = str(own[WEIGHTS_OF])
+    if source not in methods or WEIGHTS_OF in methods[source]:
+        trained = [row for row, given in methods.items() if WEIGHTS_OF not in given]
+        raise InputError(
+            f"runs.{name}: weights_of = {source}: is no row that is trained.{did_you_mean(source, trained)} Trained: "
+            f"{', '.join(trained)}."
+        )
+    for key in own:
+        if key not in _AFTER_TRAINING | {WEIGHTS_OF}:
+            raise InputError(
+                f"runs.{name}: {key}: training depends on it, and a row with weights_of is not trained. It may set "
+                f"{', '.join(sorted(_AFTER_TRAINING))}. Leave {key} out, or weights_of."
+            )
+    return methods[source].get("model", source)
 
 
 def _mapping(value: Any, name: str, file: str | None) -> dict[str, Any]:

@@ -32,6 +32,11 @@ def notes(one: DatasetResults) -> list[str]:
     lines = caption([{**run, "model": row.method} for row in one.rows for run in row.runs])
     if "unseen HR" in columns(one):
         lines.append("Unseen: the users whose held-out item training never saw; they are part of the tail.")
+    lines += [
+        f"{row.method}: not trained, the weights of {row.weights_of} ranked as study.yaml says."
+        for row in one.rows
+        if row.weights_of
+    ]
     lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
     return lines
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_lpo.compare.study import Study
+from recbole_lpo.compare.study import WEIGHTS_OF, Study
 from recbole_lpo.config import Config
 
 
@@ -29,7 +29,7 @@ def varied_settings(study: Study) -> list[Varied]:
         rows = {method: own for method, own in study.methods.items() if own["model"] == model}
         keys = sorted({key for own in rows.values() for key in own} - {"model"})
         whole = {method: _resolved(study, own, keys) for method, own in rows.items()} if len(rows) > 1 else {}
-        for key in keys:
+        for key in (key for key in keys if key != WEIGHTS_OF):
             alike: dict[str, dict[str, tuple[Any, str]]] = {}
             for method, values in whole.items():
                 rest = _text({name: value for name, value in values.items() if name != key})

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from recbole_lpo.errors import InputError, RunError
 from recbole_lpo.interruption import Interrupted, interruptible
+from recbole_lpo.measured_run import measure_again
 from recbole_lpo.quick_start import run_to_the_end
 from recbole_lpo.user_backbones import import_plugins
 from recbole_lpo.worker_processes import end_with_the_parent
 
 
 def main() -> int:
-    """Read `settings` and `plugins` from the first line of stdin, run them; the exit code is that of a run."""
+    """Read `settings`, `plugins` and `weights_of` (a run folder, or null) from the first line of stdin, and train, or
+    rank with those weights; the exit code is that of a run."""
     told = json.loads(sys.stdin.readline())
     end_with_the_parent()
     try:
         with interruptible():
             import_plugins(told["plugins"])
-            run_to_the_end({**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
+            if told["weights_of"]:
+                measure_again(Path(told["weights_of"]), Path(sys.argv[1]), told["settings"])
+            else:
+                run_to_the_end({**told["settings"], "run_dir": sys.argv[1]}, quiet=True)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import signal
 
@@ -94,6 +95,46 @@ def test_a_comparison_killed_in_the_middle_goes_on_and_reports_what_failed(comma
     assert {path for path in after if again[path] != after[path]} == {damaged}
     # It went on from its last epoch, and trained none again.
     assert (damaged / "train.log").read_text().count("epoch   0") == 1
+
+
+AGAIN = """
+datasets: [toy]
+seeds: [2021]
+runs:
+  SASRec:
+  as it was: {weights_of: SASRec, eval_logit_adjust: 0}
+  neighbours: {weights_of: SASRec, eval_neighbours: 0.5}
+  too fast: {model: LPOSASRec, learning_rate: 1.0e+30}
+  of nothing: {weights_of: too fast}
+"""
+
+
+def test_rows_with_the_weights_of_another_rank_them_again_and_train_nothing(command, tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text(AGAIN)
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "of nothing seed 2021: FAILED: error:" in said.err
+    assert "has not finished" in said.err
+    folders = {path.parts[-2]: path for path in tmp_path.glob("out/runs/toy/*/2021-*") if is_finished(path)}
+    trained, same, other = (folders[name] for name in ("SASRec", "as_it_was-" + _hash("as it was"), "neighbours"))
+    assert (same / "per_user.csv.gz").read_bytes() == (trained / "per_user.csv.gz").read_bytes()
+    assert (same / "history.jsonl").read_bytes() == (trained / "history.jsonl").read_bytes()
+    of_trained, of_same, of_other = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (trained, same, other)
+    )
+    for part in ("valid", "test", "adjusted", "epochs", "parameters", "n", "split", "protocol"):
+        assert of_same[part] == of_trained[part], part
+    assert of_other["protocol"]["neighbours"]["share"] == 0.5
+    assert of_other["valid"] != of_trained["valid"]
+    assert "neighbours: not trained, the weights of SASRec" in said.out
+
+    # A folder of its own: what the commands do with a finished run, they do with this one.
+    assert main(["evaluate", f"--run_dir={other}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["test"] == of_other["test"]
+
+
+def _hash(name):
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
 def test_an_interrupted_comparison_says_how_it_goes_on(command, monkeypatch, capsys):

@@ -48,6 +48,25 @@ runs:
     assert settings["GRU4Rec"]["model"] == "GRU4Rec"
 
 
+RANKED_AGAIN = """
+datasets: toy
+runs:
+  plain: {model: SASRec, also_select: [TailNDCG@5]}
+  neighbours: {weights_of: plain, eval_neighbours: 0.5}
+"""
+
+
+def test_a_row_with_weights_of_another_is_that_run_with_a_ranking_of_its_own(tmp_path):
+    study = study_of(file=written(tmp_path, RANKED_AGAIN), seeds=[3])
+    trained, again = study.runs()
+    assert again.source == trained
+    assert again.settings == {**trained.settings, "eval_neighbours": 0.5, "also_select": []}
+    other = study_of(file=written(tmp_path, RANKED_AGAIN), seeds=[3], settings={"epochs": 3}).runs()
+    assert other[1].folder(tmp_path) != again.folder(tmp_path)
+    # One that is trained with these settings stops at another epoch: it is another run.
+    assert Run("neighbours", "toy", 3, again.settings).folder(tmp_path) != again.folder(tmp_path)
+
+
 def test_another_setting_seed_or_file_makes_another_folder(tmp_path):
     data_path = str(write_atomic(tmp_path, "toy", toy_rows()))
     settings = {"model": "SASRec", "epochs": 1, "data_path": data_path, "dataset": "toy", "seed": 1}
@@ -79,6 +98,9 @@ def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: 0", "seeds = 0"),
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: [1, 1]", "different whole numbers"),
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: many", "seeds = many"),
+        ("runs: {SASRec: , b: {weights_of: SASrec}}\ndatasets: [a]", "weights_of = SASrec.*Did you mean 'SASRec'"),
+        ("runs: {SASRec: , b: {weights_of: SASRec}, c: {weights_of: b}}\ndatasets: [a]", "no row that is trained"),
+        ("runs: {SASRec: , b: {weights_of: SASRec, pref_tau: 2}}\ndatasets: [a]", "pref_tau: training depends"),
     ],
 )
 def test_what_a_study_file_says_wrong_is_named(tmp_path, text, said):
