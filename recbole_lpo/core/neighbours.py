@@ -45,8 +45,8 @@ def neighbour_table(
 
 def neighbour_weight(
     table: sparse.csr_matrix, history: Tensor, length: Tensor, *, reach: int, recency: float
-) -> Tensor:
-    """(B, N) float32 >= 0: how much the latest items of each history speak for every item.
+) -> sparse.csr_matrix:
+    """How much the latest items of each history speak for every item, (B, N) float32 >= 0.
 
     history  (B, L) item numbers, padded on the right; length (B,) how many there are
     reach    how many items of a history speak, the latest ones, at least 1
@@ -60,10 +60,10 @@ def neighbour_weight(
         ((recency**back).astype(np.float32)[nth], (row, items[row, place[row, nth]])),
         shape=(len(items), table.shape[0]),
     )
-    return torch.from_numpy((spoken @ table).toarray())
+    return spoken @ table
 
 
-def mixed_log_prob(scores: Tensor, weight: Tensor, share: float) -> Tensor:
+def mixed_log_prob(scores: Tensor, weight: sparse.csr_matrix, share: float) -> Tensor:
     """log((1 - share) softmax(scores) + share * weight / its sum), (B, N) float32.
 
     scores  (B, N); items at -inf stay there, and neither their softmax nor their weight counts
@@ -71,9 +71,16 @@ def mixed_log_prob(scores: Tensor, weight: Tensor, share: float) -> Tensor:
     share   in [0, 1). A row that has no weight left keeps the softmax of its scores
     """
     log_prob = torch.log_softmax(scores.float(), dim=1)
-    weight = torch.nn.functional.pad(weight.to(scores.device), (0, scores.shape[1] - weight.shape[1]))
-    weight = weight.masked_fill(scores == -torch.inf, 0)
-    total = weight.sum(dim=1, keepdim=True)
-    known = torch.log(weight / total) + (math.log(share) if share else -math.inf)
-    mixed = torch.logaddexp(log_prob + math.log1p(-share), known)
-    return torch.where(total > 0, mixed, log_prob)
+    entries = weight.tocoo()
+    row, item, value = (
+        torch.from_numpy(part).to(scores.device)
+        for part in (entries.row.astype(np.int64), entries.col.astype(np.int64), entries.data)
+    )
+    counts = (value > 0) & (scores[row, item] != -torch.inf)
+    row, item, value = row[counts], item[counts], value[counts]
+    total = torch.zeros(len(scores), device=scores.device).index_add_(0, row, value)
+    known = torch.log(value / total[row]) + (math.log(share) if share else -math.inf)
+    log_prob += torch.where(total > 0, math.log1p(-share), 0.0)[:, None]
+    # Most items are nobody's neighbours: the mixture has a second part for few of a row.
+    log_prob[row, item] = torch.logaddexp(log_prob[row, item], known)
+    return log_prob

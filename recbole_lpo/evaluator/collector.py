@@ -42,6 +42,12 @@ class ProductScores:
         """(B, N)"""
         return len(self.hidden), len(self.item_table)
 
+    def whole(self) -> Tensor:
+        """(B, N) the scores."""
+        scores = self.hidden @ self.item_table.T
+        scores[self.excluded] = -torch.inf
+        return scores
+
 
 class TailCollector(Collector):
     """Takes the place of RecBole's Collector in every trainer.

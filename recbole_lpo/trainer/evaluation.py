@@ -199,9 +199,10 @@ class TailEvaluation:
         interaction, history, positive_u, positive_i = batched_data
         n_rows, n_items, chunk = len(interaction), self.tot_item_num, self.run_settings.eval_chunk_items
         in_one_piece = chunk >= n_items if chunk else n_rows * n_items <= _WHOLE_CELLS
-        whole_rows = in_one_piece or self.eval_collector.needs_whole_rows or self.neighbours is not None
-        encoder = None if whole_rows else product_encoder(self.model)
-        too_much = not encoder and n_rows * n_items > _MOST_CELLS
+        as_recbole = in_one_piece or self.eval_collector.needs_whole_rows
+        encoder = None if as_recbole else product_encoder(self.model)
+        whole_rows = encoder is None or self.neighbours is not None
+        too_much = whole_rows and n_rows * n_items > _MOST_CELLS
         if too_much and n_rows > 1 and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
             # RecBole asks for the scores of a batch; those of its first half are collected here.
             half = n_rows // 2
@@ -213,11 +214,12 @@ class TailEvaluation:
         elif history is None:
             history = self._history.cells(interaction[self.config["USER_ID_FIELD"]].cpu(), positive_i)
         if encoder:
-            return interaction, self._product(encoder, interaction, history, chunk), positive_u, positive_i
-        interaction, scores, *held_out = super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
+            scores = self._product(encoder, interaction, history, chunk)
+        else:
+            interaction, scores, *_ = super()._full_sort_batch_eval((interaction, history, positive_u, positive_i))
         if self.neighbours is not None:
-            scores = self.neighbours.mixed(scores, interaction)
-        return interaction, scores, *held_out
+            scores = self.neighbours.mixed(scores.whole() if encoder else scores, interaction)
+        return interaction, scores, positive_u, positive_i
 
     def _product(self, encoder, interaction, history, chunk: int | None) -> ProductScores:
         interaction = interaction.to(self.device)

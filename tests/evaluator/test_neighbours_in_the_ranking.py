@@ -61,6 +61,16 @@ def test_ranks_are_those_of_the_mixture(model, mask, toy_settings):
     )
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_histories_encoded_without_padding_give_the_same_ranks(mask, toy_settings, monkeypatch):
+    trainer, _, _, test = built("LPOSASRec", toy_settings, eval_mask_history=mask, **WITH_NEIGHBOURS)
+    trainer.evaluate(test, load_best_model=False)
+    found = per_user(trainer)
+    monkeypatch.setattr(evaluation, "_WHOLE_CELLS", 0)
+    trainer.evaluate(test, load_best_model=False)
+    assert per_user(trainer) == found
+
+
 def test_validation_too_and_fewer_users_at_once_give_the_same_ranks(toy_settings, monkeypatch):
     trainer, _, valid, test = built("LPOSASRec", toy_settings, **WITH_NEIGHBOURS)
     plain, *_ = built("LPOSASRec", toy_settings)
