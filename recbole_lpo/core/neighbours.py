@@ -27,8 +27,9 @@ def neighbour_table(
     users, items  (E,) training events, sorted by user and within a user by time
     reach         items at most this far apart in a history are neighbours, at least 1; a pair d apart counts 1 / d
                   from the earlier item to the later, and half of that back
-    discount      >= 0: a column is divided by (its count in training) ** discount, so that items are not neighbours
-                  for being popular; 0 counts, 0.5 is between counts and what conditional probabilities give
+    discount      >= 0: a pair is divided by (the product of both counts in training) ** discount, so that items are not
+                  neighbours for being popular, and popular items do not drown the others of a history; 0 leaves the
+                  pairs as counted, 0.5 is the cosine of item-based neighbours
     """
     table = sparse.csr_matrix((n_columns, n_columns), dtype=np.float32)
     for distance in range(1, reach + 1):
@@ -40,7 +41,8 @@ def neighbour_table(
         table = table + sparse.csr_matrix((weight, (earlier[pair], later[pair])), shape=table.shape)
     count = np.maximum(np.bincount(items, minlength=n_columns), 1)
     both_ways = table + _BACKWARD * table.T
-    return (both_ways @ sparse.diags((1 / count**discount).astype(np.float32))).tocsr()
+    scale = sparse.diags((1 / count**discount).astype(np.float32))
+    return (scale @ both_ways @ scale).tocsr()
 
 
 def neighbour_weight(

@@ -32,7 +32,8 @@ def slow_table(histories, reach, discount):
                 if place + distance < len(items) and items[place + distance] != item:
                     found[item, items[place + distance]] += 1 / distance
                     found[items[place + distance], item] += 0.5 / distance
-    return found / np.array([max(1, count[item]) ** discount for item in range(N)])
+    scale = np.array([max(1, count[item]) ** discount for item in range(N)])
+    return found / scale / scale[:, None]
 
 
 @fast
@@ -42,10 +43,11 @@ def test_the_table_is_that_of_a_count_pair_by_pair(histories, reach, discount):
     np.testing.assert_allclose(table.toarray(), slow_table(histories, reach, discount), rtol=1e-5)
 
 
-def test_a_pair_of_neighbours_counts_one_forward_and_half_back_over_the_root_of_its_count():
+def test_a_pair_of_neighbours_counts_one_forward_and_half_back_over_the_root_of_both_counts():
     # 1 then 2 then 3; then 1 then 2.
     table = neighbour_table(*events([[1, 2, 3], [1, 2]]), 4, reach=2, discount=0.5).toarray()
-    expected = [[0, 0, 0, 0], [0, 0, 2 / 2**0.5, 0.5], [0, 1 / 2**0.5, 0, 1], [0, 0.25 / 2**0.5, 0.5 / 2**0.5, 0]]
+    root = 2**0.5
+    expected = [[0, 0, 0, 0], [0, 0, 2 / 2, 0.5 / root], [0, 1 / 2, 0, 1 / root], [0, 0.25 / root, 0.5 / root, 0]]
     np.testing.assert_allclose(table, expected, rtol=1e-6)
 
 
