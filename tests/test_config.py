@@ -100,7 +100,7 @@ def test_the_settings_file_of_a_backbone_serves_our_model_on_it():
     assert config("LPOCaser")["MAX_ITEM_LIST_LENGTH"] == config("Caser")["MAX_ITEM_LIST_LENGTH"] == 10
 
 
-@pytest.mark.parametrize("preset", ["paper", "published_code", "log_prob"])
+@pytest.mark.parametrize("preset", ["paper", "published_code", "log_prob", "recommended"])
 def test_a_preset_sets_every_one_of_its_settings(preset):
     found = config(preset=preset)
     wanted = read_yaml(PROPERTIES / "preset" / f"{preset}.yaml")
