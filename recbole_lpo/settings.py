@@ -139,7 +139,9 @@ class RunSettings(Validated):
     eval_neighbours: float = setting(
         0.0, float, "share of the neighbours of a history's items in the probabilities that are ranked", low=0, below=1
     )
-    eval_neighbours_discount: float = setting(0.5, float, "power of both items' counts that a pair of neighbours loses", low=0)
+    eval_neighbours_discount: float = setting(
+        0.5, float, "power of both items' counts that a pair of neighbours loses", low=0
+    )
     eval_neighbours_reach: int = setting(10, int, "how far apart neighbours are, and how many items speak", low=1)
     eval_neighbours_recency: float = setting(
         0.8, float, "what each item of a history counts against the one after it", above=0, high=1

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_lpo.compare.per_user import read_per_user
+from recbole_lpo.compare.report import trade_off
 from recbole_lpo.compare.report.deciles import by_decile
 from recbole_lpo.compare.report.headline import headline
 from recbole_lpo.compare.report.labels import spread
+from recbole_lpo.compare.report.look import Look
 from recbole_lpo.compare.report.tail_probability import less_the_mean
 from recbole_lpo.compare.report.write import write_report
 from recbole_lpo.compare.results import gather
@@ -252,6 +254,18 @@ def test_the_probability_of_the_whole_tail_gives_the_papers_difference_of_means(
         slowly = probability[tail].mean() - probability.mean()
         found = less_the_mean(probability[tail].sum(), int(tail.sum()), len(tail))
         assert math.isclose(found, slowly, abs_tol=1e-12)
+
+
+def test_every_method_is_drawn_with_its_own_adjustment_curve(tmp_path):
+    study = study_of_methods(["SASRec", "LPO", "DPO"])
+    make_runs(study, tmp_path)
+    found = gather(study, tmp_path)[0]
+    drawn = trade_off.draw(found, Look(list(study.methods), study.baseline))
+    lines = {line.get_gid(): line.get_xydata() for line in drawn.axes[0].get_lines()}
+    for gid, method in (("curve", "SASRec"), ("curve-0", "LPO"), ("curve-1", "DPO")):
+        row = found.row(method)
+        expected = [[row.at(t, found.key(group)).mean() for group in ("", "tail")] for t in (0.0, *row.strengths())]
+        np.testing.assert_allclose(lines[gid], expected)
 
 
 def test_the_tail_gets_less_than_its_share_where_the_story_says_so(tmp_path):

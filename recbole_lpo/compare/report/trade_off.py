@@ -19,7 +19,8 @@ CAPTION = (
     "Up and to the right is better. Bars: 95 % interval of the difference from {baseline} (paired over users), drawn "
     "around each method; a bar that crosses the grey line of {baseline} is no difference from it. Dashed: {baseline} "
     "itself, ranked by score - t * log(training share of the item), without any training; a method below that curve "
-    "buys nothing. Thin line: the Pareto front of the methods."
+    "buys nothing. Thin lines in colour: the other methods, ranked so with the same t. Black: the Pareto front of the "
+    "methods."
 )
 
 
@@ -31,7 +32,8 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     if not points:
         raise NothingToDraw(f"no run has both {overall} and {tail} (no tail, or TailNDCG is not among the metrics).")
     drawn, axes = figure(4.6)
-    curve = _curve(one.row(look.baseline), points.get(look.baseline), overall, tail)
+    curves = {method: _curve(one.row(method), point, overall, tail) for method, point in points.items()}
+    curve = curves.pop(look.baseline, [])
     if look.baseline in points:
         x, y = points[look.baseline]
         axes.axvline(x, color=BASELINE, lw=0.8, alpha=0.6)
@@ -39,6 +41,9 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     if len(curve) > 1:
         _, across, up = zip(*curve, strict=True)
         axes.plot(across, up, color=BASELINE, ls=(0, (4, 2)), lw=1.4, marker=".", ms=7, zorder=2, gid="curve")
+    for number, (method, of_method) in enumerate(curves.items()):
+        _, across, up = zip(*of_method, strict=True)
+        axes.plot(across, up, color=look.colour(method), lw=0.9, alpha=0.5, zorder=1, gid=f"curve-{number}")
     methods = np.array(list(points))
     front = methods[pareto_front(*np.array(list(points.values())).T)]
     ordered = sorted(points[method] for method in front)
@@ -55,6 +60,7 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     axes.set_xlabel(f"overall {overall.upper()}{_users(one, 'users', 'test users')}")
     axes.set_ylabel(f"{overall.upper()} of tail targets{_users(one, 'tail', 'users')}")
     axes.margins(0.14)
+    axes.locator_params(axis="x", nbins=6)
     names = [(x, y, method, {"color": look.colour(method), "weight": "bold"}) for method, (x, y) in points.items()]
     names += [(x, y, f"t={strength:g}", {"color": BASELINE, "size": 8.5}) for strength, x, y in curve[1:]]
     bars = [_box(*points[row.method], _bar(row, overall), _bar(row, tail)) for row in one.rows if row.method in points]
@@ -66,13 +72,11 @@ def draw(one: DatasetResults, look: Look) -> Figure:
     return drawn
 
 
-def _curve(baseline: Row | None, start, overall: str, tail: str) -> list[tuple[float, float, float]]:
-    """(strength, overall, tail), the run of the baseline itself first."""
-    if baseline is None or start is None:
-        return []
+def _curve(row: Row, start: tuple[float, float], overall: str, tail: str) -> list[tuple[float, float, float]]:
+    """(strength, overall, tail) of a method, as it was run first."""
     points = [
-        (strength, mean(baseline.adjusted(strength, overall)), mean(baseline.adjusted(strength, tail)))
-        for strength in baseline.strengths()
+        (strength, mean(row.adjusted(strength, overall)), mean(row.adjusted(strength, tail)))
+        for strength in row.strengths()
     ]
     return [(0.0, *start), *(point for point in points if not any(map(math.isnan, point)))]
 
