@@ -13,6 +13,7 @@ import numpy as np
 from recbole_lpo.compare import explanations
 from recbole_lpo.compare.paired import Test
 from recbole_lpo.compare.results import DatasetResults
+from recbole_lpo.compare.significance import Height
 from recbole_lpo.compare.summary import (
     best_two,
     columns,
@@ -40,7 +41,7 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
         if any(row.tests for row in one.rows):
             parts.append(f"### Differences from {baseline}")
             parts.append(_pipes(*_differences(one)))
-            parts.append(explanations.HOW_TESTED)
+            parts.append(explanations.HOW_TESTED.replace("{baseline}", baseline))
         lifted = _at_no_loss(one)
         if lifted:
             parts.append("### The tail lifted at no loss overall")
@@ -175,8 +176,8 @@ def _both_tails(one: DatasetResults) -> tuple[list[str], list[list[str]]] | None
     return (heading, body) if body else None
 
 
-def _shown(test: Test | None) -> str:
-    return f"{test.mean:+.4f} [{test.low:+.4f}, {test.high:+.4f}]" if test else "-"
+def _shown(found: Test | Height | None) -> str:
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]" if found else "-"
 
 
 def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
@@ -185,6 +186,8 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
     heading = ["method"]
     for name in metrics:
         heading += [name, "p users", "p seeds", "effect"]
+    held = any(row.height for row in one.rows)
+    heading += ["tail over the curve"] if held else []
     body = []
     for row in one.rows:
         if not row.tests:
@@ -197,7 +200,7 @@ def _differences(one: DatasetResults) -> tuple[list[str], list[list[str]]]:
                 continue
             cells += [_shown(test), shown_p(test.p_users), shown_p(test.p_seeds)]
             cells.append("-" if math.isnan(test.effect) else f"{test.effect:+.2f}")
-        body.append(cells)
+        body.append(cells + ([_shown(row.height)] if held else []))
     return heading, body
 
 

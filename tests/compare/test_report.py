@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -254,6 +255,17 @@ def test_the_probability_of_the_whole_tail_gives_the_papers_difference_of_means(
         slowly = probability[tail].mean() - probability.mean()
         found = less_the_mean(probability[tail].sum(), int(tail.sum()), len(tail))
         assert math.isclose(found, slowly, abs_tol=1e-12)
+
+
+def test_the_table_says_how_far_a_method_is_over_the_curve_of_the_baseline(tmp_path):
+    study = study_of_methods(["SASRec", "LPO"])
+    make_runs(study, tmp_path)
+    one = gather(study, tmp_path)[0]
+    height = one.row("LPO").height
+    assert f"| {height.mean:+.4f} [{height.low:+.4f}, {height.high:+.4f}] |" in markdown([one], "SASRec")
+    without_curve = replace(one, rows=[replace(row, height=None) for row in one.rows])
+    assert "| tail over the curve |" in markdown([one], "SASRec")
+    assert "| tail over the curve |" not in markdown([without_curve], "SASRec")
 
 
 def test_every_method_is_drawn_with_its_own_adjustment_curve(tmp_path):
