@@ -18,8 +18,8 @@ HOW_TESTED = (
     "Difference with its 95 % bootstrap interval over users (each user's value averaged over seeds). p users: "
     "randomisation test over users, 10,000 sign patterns; p seeds: paired t test over seeds; both corrected for the "
     "number of comparisons (Holm). Effect: mean difference / its standard deviation over users. HR is tested too, see "
-    "table.csv. A test over users speaks of these trained models, one over seeds of the method. Over the curve: what the "
-    "method has on the tail beyond what {baseline} reaches by post-hoc adjustment (below) at the same overall value, "
+    "table.csv. A test over users speaks of these trained models, one over seeds of the method. Over the curve: what "
+    "it has on the tail beyond what {baseline} reaches by post-hoc adjustment (below) at the same overall value, "
     "with its interval, not corrected."
 )
 BOTH_TAILS = (
