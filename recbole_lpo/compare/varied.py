@@ -39,10 +39,11 @@ def varied_settings(study: Study) -> list[Varied]:
 
 
 def _resolved(study: Study, own: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    given = {**study.settings, **own}
+    given = {WEIGHTS_OF: None, **study.settings, **own}
     if all(key in given for key in keys):
         return {key: given[key] for key in keys}
-    config = Config(config_dict={**given, "dataset": study.datasets[0], "seed": study.seeds[0]})
+    trained = {key: value for key, value in given.items() if key != WEIGHTS_OF}
+    config = Config(config_dict={**trained, "dataset": study.datasets[0], "seed": study.seeds[0]})
     return {key: given[key] if key in given else config[key] for key in keys}
 
 

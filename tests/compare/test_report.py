@@ -207,6 +207,23 @@ runs:
     }
 
 
+def test_rows_that_rank_with_the_same_weights_vary_in_how_they_rank(tmp_path):
+    (tmp_path / "study.yaml").write_text("""
+datasets: [ml-100k]
+runs:
+  LPOSASRec:
+  tuned: {model: LPOSASRec, pref_weight: 0.1}
+  a third: {weights_of: tuned, eval_neighbours: 0.3}
+  half: {weights_of: tuned, eval_neighbours: 0.5}
+  half of the other: {weights_of: LPOSASRec, eval_neighbours: 0.5}
+""")
+    found = {one.setting: one.rows for one in varied_settings(study_of(file=str(tmp_path / "study.yaml")))}
+    assert found == {
+        "pref_weight": [(0.1, "tuned"), (0.5, "LPOSASRec")],
+        "eval_neighbours": [(0.3, "a third"), (0.5, "half")],
+    }
+
+
 def test_users_are_read_as_they_were_written_whatever_their_order(tmp_path):
     study = study_of_methods(["SASRec"])
     make_runs(study, tmp_path)
