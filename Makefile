@@ -30,13 +30,13 @@ test: test-newest test-oldest
 test-newest: venv
 	$(BIN)/python -m pytest -n $(JOBS)
 
-# The same on the oldest numpy, scipy, pandas and scikit-learn that pyproject.toml allows, but for what they have no part
-# in: processes beside each other.
+# The same on the oldest numpy, scipy, pandas and scikit-learn that pyproject.toml allows, but for what is slow and they
+# have no part in.
 test-oldest: venv
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
 		echo "numpy 1.26 has no build for this Python: the row of the oldest libraries is skipped"; \
 	else \
-		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m 'not long and not processes'; \
+		$(MAKE) $(OLDEST)/.done && PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m 'not long and not once'; \
 	fi
 
 # Thousands of broken files and settings, and real processes of eight kinds of run killed 2 * KILLS times each, at random

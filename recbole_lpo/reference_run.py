@@ -14,6 +14,7 @@ from recbole.data.transform import construct_transform
 
 from recbole_lpo.config import Config
 from recbole_lpo.core.objectives import NEEDS_REFERENCE
+from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import parts_of
@@ -45,9 +46,9 @@ def reference_folder(config: Config, train) -> Path:
     settings["model"] = backbone
     file = Path(config["data_path"]) / f"{config['dataset']}.inter"
     files = [file, *ContentSettings.from_config(config).files(file.with_suffix(".item"))]
-    state = [[one.stat().st_size, one.stat().st_mtime_ns] for one in files if one.is_file()]
-    policy = {key: value for key, value in settings.items() if key not in PROCESS_KEYS}
-    digest = hashlib.sha256(json.dumps([policy, state], sort_keys=True).encode()).hexdigest()[:12]
+    # Wherever the files lie, the same data has the same reference.
+    policy = {key: value for key, value in settings.items() if key not in PROCESS_KEYS | {"data_path"}}
+    digest = hashlib.sha256(json.dumps([policy, fingerprint(files)], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent
     of_dataset.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """What takes longest goes first, so that no process is left with it alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("once") is None)
+
+
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     """RecBole reads sys.argv in every Config and writes to ./log, ./saved and ./log_tensorboard."""

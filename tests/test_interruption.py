@@ -12,7 +12,7 @@ import torch
 from recbole_lpo.interruption import Interrupted, interruptible, whole_steps
 from tests.run_folders import processes
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

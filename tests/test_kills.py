@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import SMALL
 from tests.run_folders import differences, run_and_die, seconds_of
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 KILLS = int(os.environ.get("RECBOLE_LPO_KILLS", "1"))
 RUNS = {

@@ -15,6 +15,7 @@ from recbole_lpo.compare.both_tails import Tail, both_tails
 from recbole_lpo.compare.execute import is_finished
 from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
+from recbole_lpo.compare.regrouped import regrouped, split_differs
 from recbole_lpo.compare.significance import Height, heights_above_curve
 from recbole_lpo.compare.study import WEIGHTS_OF, Study
 from recbole_lpo.run_folder import METRICS, read_history
@@ -33,6 +34,7 @@ class Row:
 
     runs       contents of `metrics.json`, a finished seed each
     tests      metric -> Test; untested: why there are none, "" where there are or where it is the baseline
+    regrouped  whether it was trained with another split than the baseline's, on whose groups it is measured here
     no_loss    with the tail lifted as far as its overall value allows; None where it is below the baseline
     height     over the adjustment curve of the baseline, in the tail value of the study's measure; None where there is
                no tail, no curve, or other users
@@ -47,6 +49,7 @@ class Row:
     runs: list[dict[str, Any]]
     tests: dict[str, Test]
     untested: str = ""
+    regrouped: bool = False
     height: Height | None = None
     no_loss: AtNoLoss | None = None
     users: PerUser | None = None
@@ -135,6 +138,11 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
     measure, cut = _measure(first), _cut(first)
     users = {method: read_per_user(of_method) for method, of_method in folders.items()}
     tests, untested, heights, no_loss, tails = {}, {}, {}, {}, {}
+    other_split = {method for method in folders if split_differs(users[method], users.get(baseline))}
+    for method in other_split:
+        users[method], metrics[method] = regrouped(
+            users[method], metrics[method], users[baseline], metrics[baseline][0]
+        )
     if baseline in folders:
         others = [method for method in folders if method != baseline]
         untested = {method: why for method in others if (why := _not_comparable(users[method], users[baseline]))}
@@ -151,6 +159,7 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
             metrics[method],
             tests.get(method, {}),
             untested.get(method, ""),
+            method in other_split,
             heights.get(method),
             no_loss.get(method),
             users[method],
@@ -181,7 +190,7 @@ def _measure(metrics: dict[str, Any]) -> str:
 def _not_comparable(users: PerUser | None, baseline: PerUser | None) -> str:
     if users is None or baseline is None:
         return "no rank for each user, or seeds with other users"
-    return "" if users.who.equals(baseline.who) else "other test users, targets or groups than the baseline's"
+    return "" if users.who.equals(baseline.who) else "other test users or targets than the baseline's"
 
 
 def _tests(methods, baseline, users, metrics, cut: int, seed: int) -> dict[str, dict[str, Test]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lpo.compare.tuned import Tuned, read_tuned
+from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import model_names
@@ -38,11 +39,13 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """A hash of the settings, and of where the data lies with the sizes and times of its files."""
+        """A hash of the settings, and of what the files of the data hold, wherever they lie."""
         folder = Path(self.settings.get("data_path", "dataset")) / self.dataset
-        files = sorted(path for path in folder.glob(f"{self.dataset}.*") if path.is_file())
-        state = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-        told = [self.settings, state, *([self.source.digest] if self.source else [])]
+        vectors = self.settings.get("content_file") or []
+        vectors = [vectors] if isinstance(vectors, str) else vectors
+        data = fingerprint([*folder.glob(f"{self.dataset}.*"), *map(Path, vectors)])
+        settings = {key: value for key, value in self.settings.items() if key != "data_path"}
+        told = [settings, data, *([self.source.digest] if self.source else [])]
         text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -37,6 +37,12 @@ def notes(one: DatasetResults) -> list[str]:
         for row in one.rows
         if row.weights_of
     ]
+    lines += [
+        f"{row.method}: trained with another head and tail, measured on those of {one.baseline}; what its lists hold "
+        "of the tail is left out."
+        for row in one.rows
+        if row.regrouped
+    ]
     lines += [f"{row.method}: not tested, {row.untested}." for row in one.rows if row.untested]
     return lines
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.__main__ import DONE, WRONG_INPUT, main
 from tests.conftest import ROOT, toy_rows, write_atomic
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 
 def test_a_quick_run_measures_both_sides_prints_the_table_and_keeps_the_figures(tmp_path):

@@ -16,7 +16,7 @@ from recbole_lpo.interruption import Interrupted
 from tests.conftest import SMALL
 from tests.run_folders import start_and_kill
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 STUDY = """
 datasets: [toy]

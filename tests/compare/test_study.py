@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -76,6 +77,23 @@ def test_another_setting_seed_or_file_makes_another_folder(tmp_path):
     assert Run("SASRec", "toy", 1, {**settings, "epochs": 2}).folder(tmp_path) != folder
     write_atomic(tmp_path, "toy", toy_rows(seed=1))
     assert run.folder(tmp_path) != folder
+
+
+def test_a_copy_of_the_data_elsewhere_has_the_same_folder(tmp_path):
+    here = str(write_atomic(tmp_path / "here", "toy", toy_rows()))
+    settings = {"model": "SASRec", "epochs": 1, "data_path": here}
+    there = shutil.copytree(here, tmp_path / "there", copy_function=shutil.copyfile)
+    moved = Run("SASRec", "toy", 1, {**settings, "data_path": str(there)})
+    assert moved.folder(tmp_path) == Run("SASRec", "toy", 1, settings).folder(tmp_path)
+
+
+def test_other_vectors_of_the_same_name_make_another_folder(tmp_path):
+    data_path, vectors = str(write_atomic(tmp_path, "toy", toy_rows())), tmp_path / "vectors.npy"
+    vectors.write_bytes(b"some")
+    settings = {"model": "SASRec", "data_path": data_path, "content_file": [str(vectors)]}
+    folder = Run("SASRec", "toy", 1, settings).folder(tmp_path)
+    vectors.write_bytes(b"same" * 2)
+    assert Run("SASRec", "toy", 1, settings).folder(tmp_path) != folder
 
 
 def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):

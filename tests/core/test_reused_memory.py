@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recbole_lpo.core.reused_memory import LEAST_BYTES, give_back_spare, reused_empty
 
+pytestmark = pytest.mark.once
 LARGE = LEAST_BYTES // 4
 FLOAT, DOUBLE = torch.empty(0), torch.empty(0, dtype=torch.float64)
 

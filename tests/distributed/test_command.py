@@ -20,7 +20,7 @@ from recbole_lpo.errors import InputError
 from tests.conftest import ROOT, SMALL, write_toy
 from tests.run_folders import differences
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 QUICK = [
     "--dataset=toy", "--data_path=data", "--hidden_size=16", "--inner_size=32", "--MAX_ITEM_LIST_LENGTH=8",

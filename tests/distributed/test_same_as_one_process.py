@@ -19,7 +19,7 @@ from tests.conftest import ROOT, SMALL, toy_rows, write_toy
 from tests.distributed import trained_by_several
 from tests.distributed.trained_by_several import run_all
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 N_TARGETS = len(toy_rows()) - 3 * 60
 # Gradients as they are: under Adam a loss of the wrong scale would train the same.

@@ -14,6 +14,7 @@ from recbole_lpo.cli import main
 from recbole_lpo.config_checks import known_keys
 from recbole_lpo.settings import KEYS
 
+pytestmark = pytest.mark.once
 # The models that a run may name, so that the settings of each family are read.
 MODELS = ("SASRec", "LPOSASRec", "GBCEGRU4Rec", "BPR")
 TOUCH = ("__import__('os').system('touch pwned')", "open('pwned', 'w')", "exec('open(\\'pwned\\', \\'w\\')')")

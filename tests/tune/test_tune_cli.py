@@ -13,7 +13,7 @@ from recbole_lpo.properties_files import read_yaml
 from tests.conftest import SMALL
 from tests.run_folders import start_and_kill
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.once
 
 optuna = pytest.importorskip("optuna")
 
