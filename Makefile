@@ -18,7 +18,7 @@ KILLS ?= 3
 .PHONY: demo bench test test-newest test-oldest test-long venv lint typing wheel constraints clean
 
 demo: venv
-	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --stopping_step=5
+	OMP_NUM_THREADS=2 $(BIN)/python run_recbole_lpo.py --model=LPOSASRec --dataset=ml-100k --preset=log_prob --learning_rate=0.002 --stopping_step=2
 
 # All cores: what it starts sets its own number of threads (ARGS=--threads=1).
 bench: venv
