@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lpo.compare.per_user import PerUser
+from recbole_lpo.compare.per_user import MEASURES, PerUser
 
 _GROUPED = re.compile(r"(head|tail|unseen)(\D+)@(\d+)")
-_GAIN = {"hit": np.ones_like, "ndcg": lambda rank: 1.0 / np.log2(1.0 + rank), "mrr": lambda rank: 1.0 / rank}
+_GAIN = MEASURES | {"mrr": lambda rank: 1.0 / rank}
 
 
 def split_differs(users: PerUser | None, baseline: PerUser | None) -> bool:

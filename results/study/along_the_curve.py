@@ -52,9 +52,11 @@ def main(output: str) -> None:
     study = study_of(file=str(Path(__file__).with_name("main.yaml")))
     for one in gather(study, Path(output)):
         at_no_loss = {row.method: row.no_loss.strength if row.no_loss else 0.0 for row in one.rows}
-        adds = [(ours, at, theirs, their_at)
-                for theirs, ours in WITH_LPO.items()
-                for at, their_at in ((0.0, 0.0), (at_no_loss[ours], at_no_loss[theirs]))]  # fmt: skip
+        adds = [
+            (ours, at, theirs, their_at)
+            for theirs, ours in WITH_LPO.items()
+            for at, their_at in sorted({(0.0, 0.0), (at_no_loss[ours], at_no_loss[theirs])})
+        ]
         along = [(row, t, "SASRec", 0.0) for row in (BOTH, WITH_LPO[BOTH]) for t in STRENGTHS]
         sys.stdout.write("\n".join([*table("what LPO adds", adds, one), *table("along the curve", along, one), ""]))
 
