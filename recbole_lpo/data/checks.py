@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,18 @@ _CHUNK_ROWS = 100_000
 _CHUNK_CHARACTERS = 1 << 20
 _TYPES = tuple(kind.value for kind in FeatureType)
 # What RecBole drops with a log line, and the token that it keeps for padding.
-_NO_IDS = (*READ_AS_MISSING, "", "[PAD]")
+NO_IDS = (*READ_AS_MISSING, "", "[PAD]")
 _MEND = "Mend the file, or make it anew with `recbole-lpo prepare`."
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a file, {name: type}; whether it has a quotation mark anywhere, and whether pandas' fast engine
+    reads its cells as the slow one does, which RecBole takes."""
+
+    columns: dict[str, str]
+    has_quotes: bool
+    is_plain: bool
 
 
 def check_interaction_file(path: Path, config) -> None:
@@ -26,6 +37,11 @@ def check_interaction_file(path: Path, config) -> None:
     Checks the encoding, the header (columns, types), that there are rows, that none has more cells than the header,
     that every user and item has a name that RecBole keeps, and that every time is a finite number.
     """
+    check_rows(path, config, check_layout(path, config))
+
+
+def check_layout(path: Path, config) -> Layout:
+    """The layout of the file; InputError for what is wrong in its encoding or its header."""
     separator = config["field_separator"]
     if not isinstance(separator, str) or not separator:
         raise InputError(f"field_separator = {separator!r}: must be text, one character or more.")
@@ -41,7 +57,7 @@ def check_interaction_file(path: Path, config) -> None:
             )
         if columns[field] != kind:
             raise InputError(f"{path}: column {field!r} has type {columns[field]!r}; RecBole needs {field}:{kind}.")
-    _check_rows(path, config, has_quotes=has_quotes)
+    return Layout(columns, has_quotes, is_plain=not has_quotes and len(separator) == 1)
 
 
 def _scan(path: Path, encoding: str) -> bool:
@@ -85,12 +101,12 @@ def _header(path: Path, config) -> dict[str, str]:
     return columns
 
 
-def _check_rows(path: Path, config, *, has_quotes: bool) -> None:
+def check_rows(path: Path, config, layout: Layout) -> None:
+    """InputError for the first row that cannot be used, with its line."""
     time = config["TIME_FIELD"]
     ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
     n_rows = 0
     try:
-        # RecBole reads through pandas' slow engine. The fast one reads alike where there are no quotation marks.
         with pd.read_csv(
             path,
             sep=config["field_separator"],
@@ -98,13 +114,13 @@ def _check_rows(path: Path, config, *, has_quotes: bool) -> None:
             keep_default_na=False,
             chunksize=_CHUNK_ROWS,
             encoding=config["encoding"],
-            engine="python" if has_quotes or len(config["field_separator"]) > 1 else "c",
+            engine="c" if layout.is_plain else "python",
         ) as chunks:
             for chunk in chunks:
                 if not isinstance(chunk.index, pd.RangeIndex):
                     raise InputError(f"{path}: line {n_rows + 2}: has more cells than the header. {_MEND}")
                 for field in ids:
-                    _check_ids(path, chunk[f"{field}:token"], n_rows + 2, has_quotes=has_quotes)
+                    _check_ids(path, chunk[f"{field}:token"], n_rows + 2, has_quotes=layout.has_quotes)
                 _check_times(path, chunk[f"{time}:float"], n_rows + 2)
                 n_rows += len(chunk)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
@@ -115,7 +131,7 @@ def _check_rows(path: Path, config, *, has_quotes: bool) -> None:
 
 def _check_ids(path: Path, ids: pd.Series, first_line: int, *, has_quotes: bool) -> None:
     field = ids.name.partition(":")[0]
-    missing = np.flatnonzero(ids.isna() | ids.isin(_NO_IDS))
+    missing = np.flatnonzero(ids.isna() | ids.isin(NO_IDS))
     if len(missing):
         value, line = ids.iloc[missing[0]], first_line + missing[0]
         raise InputError(

@@ -9,25 +9,19 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
+from recbole_lpo.data.checked_dataset import CheckedFiles
 from recbole_lpo.data.prefix_rows import EventLog, PrefixColumns, PrefixRows
 from recbole_lpo.data.runs import runs
 
 _SEQUENCES = (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ)
 
 
-class FlatSequentialDataset(SequentialDataset):
+class FlatSequentialDataset(CheckedFiles, SequentialDataset):
     """Gives RecBole's loaders, models and samplers what SequentialDataset gives them, digit for digit, from one array.
 
     RecBole makes a row of MAX_ITEM_LIST_LENGTH int64 for each target, in a loop over them. Here `inter_feat` holds the
     place of each target alone, and what is read of it is made then: the rows of a batch, or a column asked for by name.
     """
-
-    @classmethod
-    def of(cls, dataset: SequentialDataset) -> FlatSequentialDataset:
-        """The dataset, loaded and filtered by RecBole and not built yet, as one of this class; shares its data."""
-        flat = cls.__new__(cls)
-        flat.__dict__.update(dataset.__dict__)
-        return flat
 
     def data_augmentation(self) -> None:
         """RecBole's rows, in RecBole's order; by RecBole itself where interactions hold fields of sequences."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from recbole.data import create_dataset, data_preparation
-from recbole.data.dataset import SequentialDataset
+from recbole.data import dataset as recbole_dataset
 from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.sampler import RepeatableSampler
 from recbole.utils import ModelType
 
+from recbole_lpo.data.checked_dataset import CheckedDataset
 from recbole_lpo.data.checks import check_interaction_file
 from recbole_lpo.data.flat_dataset import FlatSequentialDataset
 from recbole_lpo.errors import InputError
@@ -30,9 +33,15 @@ def load_dataset(config):
     Raises InputError, in one line, for files that cannot be used.
     """
     _refuse_pickles(config)
-    check_files(config)
+    ours = own_dataset_class(config)
+    if ours is None:
+        check_files(config)
+    else:
+        _find_files(config)
     try:
-        dataset = create_dataset(config)
+        dataset = (ours or create_dataset)(config)
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{config['data_path']}: RecBole cannot load the dataset: {reason}") from error
@@ -51,10 +60,17 @@ def load_dataset(config):
     if config["TIME_FIELD"] in dataset.inter_feat:
         times = dataset.inter_feat[config["TIME_FIELD"]]
         dataset.inter_feat[config["TIME_FIELD"]] = exact_in_float32(times, dataset.inter_feat[dataset.uid_field])
-    # Datasets that RecBole makes for some models alone, and those divided into files beforehand, stay RecBole's.
-    if type(dataset) is SequentialDataset and not config["benchmark_filename"]:
-        return FlatSequentialDataset.of(dataset)
     return dataset
+
+
+def own_dataset_class(config) -> type | None:
+    """Our class for the one that RecBole's `create_dataset` would take. None: datasets that it makes for some models
+    alone, and those divided into files beforehand, stay RecBole's."""
+    if config["benchmark_filename"] or hasattr(recbole_dataset, f"{config['model']}Dataset"):
+        return None
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return FlatSequentialDataset
+    return None if config["MODEL_TYPE"] == ModelType.KNOWLEDGE else CheckedDataset
 
 
 def split_dataset(config, dataset):
@@ -72,7 +88,8 @@ def split_dataset(config, dataset):
         "users with at least 4."
     )
     try:
-        train, valid, test = data_preparation(config, dataset)
+        with patch.object(RepeatableSampler, "get_used_ids", _no_used_ids):
+            train, valid, test = data_preparation(config, dataset)
     except ValueError as error:
         if _NO_ROWS in str(error):
             raise InputError(too_short) from None
@@ -100,6 +117,11 @@ def exact_in_float32(times: pd.Series, users: pd.Series) -> pd.Series:
     return pd.Series(rank + 1.0, index=times.index, name=times.name)
 
 
+def _no_used_ids(sampler: RepeatableSampler) -> np.ndarray:
+    """As RecBole's, an empty set for each user, but the same one: its own cost half a GB at a million users."""
+    return np.full(sampler.user_num, set(), dtype=object)
+
+
 def _scores_whole_rows(model_class: type) -> bool:
     return getattr(model_class, "full_sort_predict", None) is not AbstractRecommender.full_sort_predict
 
@@ -117,6 +139,12 @@ def _refuse_pickles(config) -> None:
 
 
 def check_files(config) -> None:
+    """InputError, in one line, where the files of the interactions are not there or cannot be used."""
+    for path in _find_files(config):
+        check_interaction_file(path, config)
+
+
+def _find_files(config) -> list[Path]:
     folder, name = Path(config["data_path"]), config["dataset"]
     suffixes = config["benchmark_filename"]
     names = [f"{name}.{suffix}.inter" for suffix in suffixes] if suffixes else [f"{name}.inter"]
@@ -128,8 +156,7 @@ def check_files(config) -> None:
             "or point --data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own "
             "download no longer works."
         )
-    for file in names:
-        check_interaction_file(folder / file, config)
+    return [folder / file for file in names]
 
 
 def _check_counts(dataset, config) -> None:

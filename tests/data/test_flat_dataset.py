@@ -6,6 +6,7 @@ import copy
 import itertools
 import pickle
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from recbole.data.interaction import Interaction
 
 import recbole_lpo
 from recbole_lpo.config import Config
+from recbole_lpo.data import loading
+from recbole_lpo.data.checked_dataset import CheckedDataset
 from recbole_lpo.data.flat_dataset import FlatSequentialDataset, last_two_held_out
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.loading import load_dataset, split_dataset
@@ -38,9 +41,10 @@ def config_of(data, model="SASRec", **changes):
 
 def loaded(data, kind=FlatSequentialDataset, model="SASRec", **changes):
     """A dataset that is not built yet, of RecBole's class or of ours."""
-    dataset = load_dataset(config_of(data, model, **changes))
-    assert type(dataset) is FlatSequentialDataset
-    dataset.__class__ = kind
+    own = FlatSequentialDataset if kind is FlatSequentialDataset else None
+    with patch.object(loading, "own_dataset_class", lambda config: own):
+        dataset = load_dataset(config_of(data, model, **changes))
+    assert type(dataset) is kind
     return dataset
 
 
@@ -81,8 +85,8 @@ def test_rows_and_splits_are_recboles_for_any_log_with_equal_times_and_short_use
     template = loaded(toy)
 
     def built_from(rows, longest, kind):
-        dataset = copy.deepcopy(template)
-        dataset.__class__ = kind
+        dataset = kind.__new__(kind)
+        dataset.__dict__.update(copy.deepcopy(template.__dict__))
         dataset.max_item_list_len = dataset.config["MAX_ITEM_LIST_LENGTH"] = longest
         dataset.inter_feat = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).astype(
             {"timestamp": np.float64}
@@ -116,10 +120,9 @@ POPULAR = {"item_inter_num_interval": "[40,inf)", "user_inter_num_interval": "[0
     ids=["ml-100k", "amazon-beauty", "amazon-toys-games"],
 )
 def test_on_real_data_every_row_of_every_part_is_recboles(path, data):
-    flat = loaded({**data, "data_path": str(path)})
-    plain = copy.deepcopy(flat)
-    plain.__class__ = SequentialDataset
-    for one, other in zip(built(plain), built(flat), strict=True):
+    data = {**data, "data_path": str(path)}
+    plain, flat = (built(loaded(data, kind)) for kind in (SequentialDataset, FlatSequentialDataset))
+    for one, other in zip(plain, flat, strict=True):
         assert_same_columns(one.inter_feat, other.inter_feat)
 
 
@@ -336,8 +339,8 @@ def test_a_row_costs_a_place_and_an_interaction_its_values(toy):
 # Where it is used.
 
 
-def test_datasets_that_recbole_makes_otherwise_stay_recboles(toy):
-    assert type(load_dataset(config_of(toy, "BPR"))) is Dataset
+def test_general_models_have_recboles_rows_from_a_checked_file(toy):
+    assert type(load_dataset(config_of(toy, "BPR"))) is CheckedDataset
 
 
 def test_files_divided_beforehand_stay_recboles(tmp_path):
@@ -369,5 +372,5 @@ def test_a_run_gives_the_metrics_that_it_gives_on_recboles_rows(model, batching,
         settings = {**SMALL, **toy, "batching": batching, "eval_mask_history": True}
         found = recbole_lpo.run(model, None, None, settings, quiet=True)
         metrics.append({key: found[key] for key in ("valid", "test", "split", "n", "epochs", "protocol")})
-        monkeypatch.setattr(FlatSequentialDataset, "of", classmethod(lambda cls, dataset: dataset))
+        monkeypatch.setattr(loading, "own_dataset_class", lambda config: None)
     assert metrics[0] == metrics[1]
