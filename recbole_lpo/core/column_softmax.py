@@ -66,7 +66,7 @@ class _ColumnSoftmax(Function):
     def forward(ctx, hidden, item_table, bias, target, chunk, kept_cells):
         n_rows, n_items = len(hidden), len(item_table)
         keeps = any(ctx.needs_input_grad) and n_rows * n_items <= kept_cells
-        store = reused_empty(n_rows * (n_items if keeps else min(chunk, n_items)), like=hidden)
+        store = reused_empty((n_rows * (n_items if keeps else min(chunk, n_items)),), "scores", like=hidden)
         walk = [(begin, min(begin + chunk, n_items)) for begin in range(0, n_items, chunk)]
         in_bits = hidden * _BITS
         # Finite, so that a row in which all items so far have a bias of -inf does not become nan.
@@ -98,7 +98,7 @@ class _ColumnSoftmax(Function):
         n_rows, keeps = len(hidden), store is not None
         needs_hidden, needs_table, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.zeros_like(hidden) if needs_hidden else None
-        grad_table = item_table.new_empty(item_table.shape) if needs_table else None
+        grad_table = reused_empty(item_table.shape, "gradient", like=item_table) if needs_table else None
         grad_bias = bias.new_empty(bias.shape) if needs_bias else None
         if not keeps:
             in_bits, store = hidden * _BITS, hidden.new_empty(n_rows * ctx.walk[0][1])

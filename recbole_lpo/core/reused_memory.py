@@ -6,6 +6,7 @@ and gets another place, and so a training holds two or three where one is in use
 
 from __future__ import annotations
 
+import math
 import mmap
 import weakref
 
@@ -15,36 +16,33 @@ from torch import Tensor
 
 # Below this the heap will do.
 LEAST_BYTES = 2**20
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 # Private, so that a process that forks has its own; Windows knows no other kind.
 _FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-# Ready for the next tensor; at most one, others go back to the system.
-_SPARE: list[mmap.mmap] = []
+# Ready for the next tensor; at most one for each use, others go back to the system.
+_SPARE: dict[str, mmap.mmap] = {}
 
 
-def reused_empty(n: int, *, like: Tensor) -> Tensor:
-    """A flat tensor of n cells in the dtype and on the device of `like`, not initialised.
+def reused_empty(shape: tuple[int, ...], use: str, *, like: Tensor) -> Tensor:
+    """A tensor in the dtype and on the device of `like`, not initialised.
 
-    On a CPU it lies where an earlier one was that nobody refers to any more, if there is one of sufficient size. A new
-    place has room for a quarter more, so that the next, somewhat larger tensor fits too: what is never written to takes
-    no memory. Elsewhere torch's own allocator does as much.
+    On a CPU it lies where an earlier one of the same use was that nobody refers to any more, if there is one of
+    sufficient size. A new place has room for a quarter more, so that the next, somewhat larger tensor fits too: what is
+    never written to takes no memory. Elsewhere torch's own allocator does as much.
     """
-    n_bytes = n * like.element_size()
-    if like.device.type != "cpu" or n_bytes < LEAST_BYTES:
-        return like.new_empty(n)
-    memory = _SPARE.pop() if _SPARE else None
+    n_bytes = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or n_bytes < LEAST_BYTES or like.dtype not in _NUMPY:
+        return like.new_empty(shape)
+    memory = _SPARE.pop(use, None)
     if memory is None or len(memory) < n_bytes:
         memory = mmap.mmap(-1, n_bytes + n_bytes // 4, **_FLAGS)
-    lease = np.frombuffer(memory, dtype=np.uint8, count=n_bytes)
+    lease = np.frombuffer(memory, dtype=_NUMPY[like.dtype], count=math.prod(shape))
     # torch holds the array for as long as any tensor is in its memory.
-    weakref.finalize(lease, _take_back, memory).atexit = False
-    return torch.from_numpy(lease).view(like.dtype)
+    weakref.finalize(lease, _SPARE.setdefault, use, memory).atexit = False
+    # In its shape from the start: autograd adds to a gradient in place only where that is no view of another tensor.
+    return torch.from_numpy(lease.reshape(shape))
 
 
 def give_back_spare() -> None:
-    """Return to the system what is held for a next tensor; tensors that are in use keep theirs."""
+    """Return to the system what is held for next tensors; tensors that are in use keep theirs."""
     _SPARE.clear()
-
-
-def _take_back(memory: mmap.mmap) -> None:
-    if not _SPARE:
-        _SPARE.append(memory)

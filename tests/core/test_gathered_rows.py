@@ -10,6 +10,7 @@ from torch import nn
 
 from recbole_lpo.core.gathered_rows import make_lookups_sparse, rows_of, with_sparse_rows
 from recbole_lpo.core.item_softmax import item_scores, target_nll
+from recbole_lpo.core.reused_memory import LEAST_BYTES, reused_empty
 
 
 def table_and_hidden(n_items=9):
@@ -87,3 +88,18 @@ def test_a_table_that_learns_nothing_is_indexed():
     table, _ = table_and_hidden()
     with torch.no_grad():
         assert torch.equal(rows_of(with_sparse_rows(table), torch.tensor([1, 4])), table[[1, 4]])
+
+
+def test_the_gradient_of_a_large_table_is_the_softmax_s_own_in_one_place_at_every_step():
+    embedding = nn.Embedding(LEAST_BYTES // 4 // 50, 64)
+    make_lookups_sparse(embedding)
+    places = []
+    for number in range(3):
+        item_table = with_sparse_rows(embedding.weight)
+        hidden = embedding(torch.tensor([1, 2, 2 + number]))
+        target_nll(hidden, item_table, torch.tensor([3, 4, 5]), method="chunked").sum().backward()
+        places.append(embedding.weight.grad.data_ptr())
+        embedding.weight.grad = None
+    # A copy, or a sum with the gradient of the lookups, would lie elsewhere.
+    place = reused_empty(embedding.weight.shape, "gradient", like=embedding.weight).data_ptr()
+    assert places == [place] * 3
