@@ -19,7 +19,7 @@ from benchmarks.synthetic import Synthetic
 from recbole_lpo.config import Config
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.trainer.lpo_trainer import trainer_class
-from recbole_lpo.trainer.memory import keep_freed_memory
+from recbole_lpo.trainer.memory import keep_for_next_step
 
 _SAME_DATA = ("load_col", "user_inter_num_interval", "item_inter_num_interval", "normalize_all", "eval_args")
 _EVERYWHERE = {"use_gpu": False, "show_progress": False, "seed": 2020}
@@ -69,7 +69,7 @@ def _data(settings: dict[str, Any], folders: dict[str, str]) -> tuple[str, dict[
 
 def _ours(config: Config, adapt) -> Side:
     """What `recbole_lpo.run` does before it trains."""
-    keep_freed_memory()
+    keep_for_next_step()
     init_seed(config["seed"], config["reproducibility"])
     dataset = load_dataset(config)
     n_targets, n_interactions = _n_targets(dataset), len(dataset.inter_feat)

@@ -36,7 +36,7 @@ from recbole_lpo.run_folder import (
 from recbole_lpo.run_metrics import protocol
 from recbole_lpo.settings import ProcessSettings, RunSettings
 from recbole_lpo.trainer.checkpoint import LAST
-from recbole_lpo.trainer.memory import keep_freed_memory
+from recbole_lpo.trainer.memory import keep_for_next_step
 
 __all__ = [
     "LoadedRun",
@@ -92,7 +92,7 @@ def _run(
 ) -> dict[str, Any]:
     """A run in one process, or in one of those that share it."""
     started = perf_counter()
-    keep_freed_memory()
+    keep_for_next_step()
     _choose_bars(config, quiet)
     if lacks_reference(config):
         folder = reference_folder(config, lambda settings: run_to_the_end(settings, quiet=quiet, test=test))
@@ -121,7 +121,7 @@ def resume(
         arguments = {"run_dir": str(folder), "config_dict": changes, "quiet": quiet, "test": test}
         return launch("resume", arguments, processes)
     started = perf_counter()
-    keep_freed_memory()
+    keep_for_next_step()
     with interruptible(), held(folder) if writes() else nullcontext():
         settings, checkpoint = settings_and_checkpoint(folder, changes)
         config = Config(config_dict=settings)

@@ -1,8 +1,9 @@
-"""Keeping memory that a step has freed for the next one, and the most that was used."""
+"""What the libraries below keep between steps, and the most memory that was used."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -14,6 +15,14 @@ except ImportError:
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _AS_MUCH_AS_IT_TAKES = 2**31 - 1
+# More than a step comes back to, so that none is made twice in it.
+_KERNELS = 16
+
+
+def keep_for_next_step() -> None:
+    """Have the C library keep the memory that a step frees, and oneDNN few of the kernels that it makes."""
+    keep_freed_memory()
+    keep_few_kernels()
 
 
 def keep_freed_memory() -> bool:
@@ -30,6 +39,16 @@ def keep_freed_memory() -> bool:
     return bool(
         mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _AS_MUCH_AS_IT_TAKES) and mallopt(_TOP_PAD, 256 * 2**20)
     )
+
+
+def keep_few_kernels() -> None:
+    """Have oneDNN keep 16 of its kernels, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says how many.
+
+    It makes one for each shape of a tensor, torch's GELU among them, and keeps 1,024, of 0.2 MB each. Packed batches
+    have as many shapes as there are batches: 110 MB after an epoch on Amazon Beauty that nothing comes back to. Keeping
+    16 takes no more time, keeping none a third more on ml-100k. It counts from oneDNN's first use in the process on.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
