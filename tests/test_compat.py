@@ -25,6 +25,7 @@ import recbole_lpo
 from recbole_lpo import compat
 from recbole_lpo.compat import checkpoints, import_hooks, ledger, libraries, ray_tune, versions
 from recbole_lpo.errors import InputError
+from tests.conftest import SMALL
 
 PACKAGE_FOLDER = Path(recbole_lpo.__file__).parents[1]
 
@@ -587,3 +588,20 @@ class TestImportHooks:
 
     def test_other_modules_are_left_alone(self):
         assert import_hooks._finder.find_spec("json", None) is None
+
+
+def test_the_users_of_recboles_repeatable_sampler_share_one_set_and_get_the_same_negatives(toy):
+    from recbole.data import create_dataset
+    from recbole.sampler import RepeatableSampler
+
+    dataset = create_dataset(recbole_lpo.config.Config("SASRec", None, None, {**SMALL, **toy}))
+    sampler = RepeatableSampler(["train", "valid"], dataset).set_phase("valid")
+    assert len({id(used) for used in sampler.used_ids}) == 1
+    recboles = RepeatableSampler(["train", "valid"], dataset).set_phase("valid")
+    recboles.used_ids = numpy.array([set() for _ in range(dataset.user_num)])
+    users, items, drawn = numpy.arange(1, 9), numpy.arange(1, 9), []
+    for one in (sampler, recboles):
+        numpy.random.seed(3)
+        drawn.append(one.sample_by_user_ids(users, items, 30))
+        assert not (drawn[-1].reshape(30, 8) == torch.from_numpy(items)).any()
+    assert torch.equal(*drawn)

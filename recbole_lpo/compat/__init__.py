@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from recbole_lpo.compat import anomaly_mode, checkpoints, libraries, ray_tune, shan, space_files, versions
+from recbole_lpo.compat import anomaly_mode, checkpoints, libraries, ray_tune, shan, space_files, used_items, versions
 from recbole_lpo.compat.ledger import Patch, Recipe, lay, patches, register
 
 __all__ = ["Patch", "apply", "patches", "register", "switched_off"]
@@ -24,6 +24,7 @@ _RECIPES: tuple[Recipe, ...] = (
     *ray_tune.RECIPES,
     *shan.RECIPES,
     *space_files.RECIPES,
+    *used_items.RECIPES,
 )
 _applied = False
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from recbole.data import create_dataset, data_preparation
 from recbole.data import dataset as recbole_dataset
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.sampler import RepeatableSampler
 from recbole.utils import ModelType
 
 from recbole_lpo.data.checked_dataset import CheckedDataset
@@ -88,8 +86,7 @@ def split_dataset(config, dataset):
         "users with at least 4."
     )
     try:
-        with patch.object(RepeatableSampler, "get_used_ids", _no_used_ids):
-            train, valid, test = data_preparation(config, dataset)
+        train, valid, test = data_preparation(config, dataset)
     except ValueError as error:
         if _NO_ROWS in str(error):
             raise InputError(too_short) from None
@@ -115,11 +112,6 @@ def exact_in_float32(times: pd.Series, users: pd.Series) -> pd.Series:
         return times.groupby(users.to_numpy()).rank(method="dense")
     _, rank = np.unique(values, return_inverse=True)
     return pd.Series(rank + 1.0, index=times.index, name=times.name)
-
-
-def _no_used_ids(sampler: RepeatableSampler) -> np.ndarray:
-    """As RecBole's, an empty set for each user, but the same one: its own cost half a GB at a million users."""
-    return np.full(sampler.user_num, set(), dtype=object)
 
 
 def _scores_whole_rows(model_class: type) -> bool:
