@@ -108,7 +108,7 @@ def newest(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, A
         alike = (run["machine"]["id"], run["threads"]) == (first["machine"]["id"], first["threads"])
         found = {one["case"] for one in run["measurements"] if "figures" in one} - taken
         found = {case for case in found if alike or not is_timed(case)}
-        older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions")}}
+        older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions", "load")}}
         shown += [one | older for one in run["measurements"] if one["case"] in found]
         taken |= found
     return first, shown

@@ -73,9 +73,11 @@ def _busy(head: Mapping[str, Any]) -> str:
 
 
 def _older(measurements: list[dict[str, Any]]) -> str:
-    runs = {one["case"]: one["from"] for one in measurements if "from" in one}
-    lines = [
-        f"* {case}: from the run of {run['started'][:10]}, revision {run['versions'].get('revision', 'unknown')}."
-        for case, run in runs.items()
-    ]
-    return "\n".join(lines)
+    cases: dict[str, dict[str, None]] = {}
+    for one in measurements:
+        if "from" in one:
+            run = one["from"]
+            busy = f", load {run['load']:.1f} at the start" if run["load"] > BUSY else ""
+            named = f"{run['started'][:10]}, revision {run['versions'].get('revision', 'unknown')}{busy}"
+            cases.setdefault(named, {})[one["case"]] = None
+    return "\n".join(f"* From the run of {run}: {', '.join(names)}." for run, names in cases.items())

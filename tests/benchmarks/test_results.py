@@ -110,8 +110,11 @@ def test_a_case_that_the_newest_run_lacks_comes_from_an_older_one_and_says_so():
         ("epoch/toy/SASRec", 1.0),
         ("end-to-end/toy", 100.0),
     ]
-    assert "from the run of 2025-01-01" in report(head, [one | {"figures": slow["figures"] | {"seconds": 1.0}}
-                                                        for one in shown])  # fmt: skip
+    shown = [one | {"figures": slow["figures"] | {"seconds": 1.0}} for one in shown]
+    assert "* From the run of 2025-01-01, revision unknown: end-to-end/toy." in report(head, shown)
+    _, shown = newest([run(measured()), older | {"load": 1.4}])
+    shown = [one | {"figures": slow["figures"] | {"seconds": 1.0}} for one in shown]
+    assert "revision unknown, load 1.4 at the start: end-to-end/toy." in report(head, shown)
 
 
 @pytest.mark.parametrize("changes", [{"threads": 1}, {"machine": {**MACHINE, "id": "other"}}])
