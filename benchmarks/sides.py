@@ -85,8 +85,8 @@ def _recbole(model_name: str, dataset_name: str, given: dict[str, Any], *, anoma
     """What RecBole's `run_recbole` does before it trains.
 
     `import recbole_lpo` was needed to make RecBole start at all on current libraries. What it improves beyond that is
-    taken back: RecBole's own collector measures, and autograd's anomaly mode is on, as RecBole's `sine.py` leaves it
-    for everyone who imports a sequential model.
+    taken back, but for the one empty set of its sampler: RecBole's own collector measures, and autograd's anomaly mode
+    is on, as RecBole's `sine.py` leaves it for everyone who imports a sequential model.
     """
     torch.autograd.set_detect_anomaly(anomaly_mode)
     figures = {"metrics": ["Hit", "NDCG", "MRR"], "topk": [5, 10, 20], "valid_metric": "NDCG@10"}

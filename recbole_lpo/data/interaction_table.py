@@ -42,7 +42,7 @@ def read_interactions(path: Path, config, is_wanted: Callable[[str], bool]) -> p
 
 def _read(path: Path, config, layout: Layout, kinds: dict[str, str]) -> pd.DataFrame:
     ids, time = {config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]}, config["TIME_FIELD"]
-    needed = kinds | dict.fromkeys(ids, "token") | {time: "float"}
+    needed = {*kinds, *ids, time}
     parsed_as = {"token": "category", "float": np.float64}
     tokens = {field: _Tokens() for field, kind in kinds.items() if kind == "token"}
     floats: dict[str, list[np.ndarray]] = {field: [] for field, kind in kinds.items() if kind == "float"}

@@ -23,7 +23,7 @@ FIELDS = ["user_id", "item_id", "timestamp", "rating", "shop"]
 USERS, ITEMS = ("u1", "7", "07", "7.0", "True", "é", " a b"), ("i1", "1", "01", "-", "i2", "#", "nan.")
 TIMES, RATINGS, SHOPS = (
     ("1", "2.5", "-3", "1e3", "1400000000.1", "0.1"),
-    ("4", "0.3", "", "NA"),
+    ("4", "0.3", "", "NA", "many"),
     ("s1", "s2", "", "nan"),
 )
 ROWS = st.lists(st.tuples(*map(st.sampled_from, (USERS, ITEMS, TIMES, RATINGS, SHOPS))), min_size=1, max_size=14)
