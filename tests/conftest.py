@@ -13,7 +13,10 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest goes first, so that no process is left with it alone at the end."""
+    """Models are torch's alone. What takes longest goes first, so that no process is left with it at the end."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "model"):
+            item.add_marker(pytest.mark.once)
     items.sort(key=lambda item: item.get_closest_marker("once") is None)
 
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 def anomaly_mode_after(code: str, **environment: str) -> str:
     """What a process of its own says of the mode after some imports."""

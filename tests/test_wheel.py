@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.once
+
 _TRY = """
 import recbole_lpo, sys
 from recbole_lpo.properties_files import PROPERTIES

@@ -22,7 +22,6 @@ from recbole_lpo.settings import KEYS, LikelihoodSettings, LossSettings
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from tests.conftest import SMALL, toy_rows, write_atomic, write_toy
 
-pytestmark = pytest.mark.once
 # What RecBole's models hold and do not train: NPE never reads its second table, and FDSA's attention over item features
 # has nothing to weigh where there is one. SHAN adds two numbers to all inputs of a softmax, which only rounding moves.
 UNTRAINED = {

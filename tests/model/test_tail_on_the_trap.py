@@ -16,7 +16,6 @@ from recbole_lpo.core.objectives import NEEDS_REFERENCE, OBJECTIVES
 from recbole_lpo.model import OBJECTIVE_NAMES
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.once
 # A small SASRec for 20 epochs: long enough to find the second tail item of a triple, too short to overfit.
 SETTINGS = {
     "dataset": "popularity-trap", "data_path": str(ROOT / "dataset"), "seed": 2020, "epochs": 20, "eval_step": 20,

@@ -109,6 +109,7 @@ def test_best_weights_that_are_missing_are_found_before_anything_is_trained(data
         recbole_lpo.resume("run", quiet=True)
 
 
+@pytest.mark.once
 def test_a_comparison_has_a_table_for_each_way_of_choosing(data, tmp_path, capsys):
     flags = [f"--{key}={value}" for key, value in {**data, "epochs": 3}.items() if key not in ("dataset", "seed")]
     command = ["compare", "--models=SASRec,LPOSASRec", "--datasets=toy", "--output=out", f"--also_select={SECOND}"]

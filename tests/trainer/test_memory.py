@@ -14,6 +14,7 @@ import torch
 from recbole_lpo.trainer import memory
 from recbole_lpo.trainer.memory import keep_few_kernels, keep_freed_memory, peak_memory_mb
 
+pytestmark = pytest.mark.once
 _CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
@@ -41,7 +42,6 @@ print(memory.peak_memory_mb(torch.device("cpu")) - before)
 """
 
 
-@pytest.mark.once
 @pytest.mark.skipif(memory.resource is None, reason="the system does not count")
 def test_tensors_of_many_shapes_leave_few_kernels_behind():
     def growth(prepared: str) -> float:

@@ -84,7 +84,9 @@ def refusal(function, *arguments, **options) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("packed", "general") else pytest.mark.once) for name in RUNS]
+)
 def test_a_run_that_goes_on_is_the_one_that_never_stopped(name, data, monkeypatch):
     settings = {**data, **RUNS[name]}
     recbole_lpo.run(config_dict={**settings, "run_dir": "whole"}, quiet=True)
@@ -314,6 +316,7 @@ def test_a_checkpoint_that_cannot_be_written_says_that_the_earlier_one_is_there(
         recbole_lpo.resume(run_dir, {"epochs": 3}, quiet=True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "other",
     [{"show_progress": True}, {"eval_step": 3}, {"eval_batch_size": 7}, {"state": "ERROR"}, {"checkpoint_every": 0}],

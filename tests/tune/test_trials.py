@@ -69,6 +69,7 @@ def test_every_kind_of_range_is_drawn_from_within(plan_for):
     assert set(distributions(space)) == set(space)
 
 
+@pytest.mark.once
 def test_processes_on_one_storage_run_exactly_the_trials_asked_for(plan_for, storage, tmp_path, quick_trials):
     plan = plan_for()
     study = open_study(storage, plan)
@@ -96,6 +97,7 @@ def test_a_trial_too_many_is_given_back(plan_for, storage, monkeypatch):
     assert [trial.user_attrs.get(DROPPED) is None for trial in study.get_trials()] == [True, False]
 
 
+@pytest.mark.once
 def test_an_interrupted_search_draws_what_an_uninterrupted_one_draws(plan_for, tmp_path, quick_trials):
     plan, whole, parts = plan_for(), f"sqlite:///{tmp_path / 'a.db'}", f"sqlite:///{tmp_path / 'b.db'}"
     work(plan, whole, tmp_path, total=14, until=None)
@@ -180,6 +182,7 @@ def test_a_trial_in_its_worst_company_is_pruned_and_its_weights_go(plan_for, sto
     assert not (folder / "checkpoint").exists()
 
 
+@pytest.mark.once
 def test_hyperband_ends_trials_early_too(plan_for, storage, tmp_path, quick_trials):
     plan = plan_for(pruner="hyperband", settings={"epochs": 9})
     work(plan, storage, tmp_path, total=20, until=None)
@@ -272,6 +275,7 @@ def test_several_objectives_give_a_file_for_each_trial_of_the_front(plan_for, st
     assert not (tmp_path / "best.yaml").exists()
 
 
+@pytest.mark.once
 def test_the_importance_of_settings_is_told_once_there_are_trials_enough(plan_for, storage, tmp_path, quick_trials):
     plan = plan_for(space={"learning_rate": Range(1e-3, 1.0), "n_layers": Range(1, 3, whole=True, step=1)})
     work(plan, storage, tmp_path, total=12, until=None)
