@@ -57,5 +57,5 @@ def test_the_list_names_cases_that_run_by_name_only(capsys):
     assert main(["--list", "--only=ml-100k"]) == DONE
     listed = capsys.readouterr().out
     assert "evaluation/ml-100k: ours, recbole\n" in listed
-    assert "end-to-end/ml-100k: recbole, ours  (only where --only names it)" in listed
+    assert "end-to-end/ml-100k/SASRec: recbole, ours  (only where --only names it)" in listed
     assert "beauty" not in listed.replace("preference/amazon-beauty", "")
