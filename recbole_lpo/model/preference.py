@@ -20,7 +20,7 @@ from recbole_lpo.errors import InputError
 from recbole_lpo.model.objective import ObjectiveMixin
 from recbole_lpo.model.objective_settings import check_combination, hyper_of
 from recbole_lpo.model.reference import ReferencePolicy
-from recbole_lpo.model.rivals import Rivals, draw_from_best, draw_rivals, scored
+from recbole_lpo.model.rivals import Rivals, draw_from_best, draw_rivals
 
 
 class PreferenceMixin(ObjectiveMixin):
@@ -110,11 +110,17 @@ class PreferenceMixin(ObjectiveMixin):
     def _preference(self, hidden, table, target, nll, is_tail, barred, reference_states) -> Tensor:
         """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""
         settings = self.loss_settings
-        own_and_pad = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
-        score, pad_score = item_scores(hidden, table, own_and_pad).unbind(dim=1)
-        log_sum = catalogue_log_sum(nll, score, None if settings.pref_pad_in_softmax else pad_score)
+        columns = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
+        # The draw comes first and needs no gradient: one gather for all, after it, takes half the time of two.
+        with torch.no_grad():
+            log_sum = self._log_sum(nll, item_scores(hidden, table, columns))
         rivals = self._draw(hidden, table, log_sum, target, barred, reference_states)
-        chosen, rejected = score - log_sum, rivals.score - log_sum[:, None]
+        if rivals.score is None:
+            columns = torch.cat([columns, rivals.columns], dim=1)
+        scores = item_scores(hidden, table, columns)
+        log_sum = self._log_sum(nll, scores)
+        chosen = scores[:, 0] - log_sum
+        rejected = (scores[:, 2:] if rivals.score is None else rivals.score) - log_sum[:, None]
         reference = (None, None)
         if self.needs_reference:
             columns = torch.cat([target[:, None], rivals.columns], dim=1)
@@ -139,6 +145,11 @@ class PreferenceMixin(ObjectiveMixin):
         )
         return loss
 
+    def _log_sum(self, nll: Tensor, scores: Tensor) -> Tensor:
+        """(B,) of the probabilities that are compared; scores (B, >= 2): of the target and of the padding first."""
+        pad_score = None if self.loss_settings.pref_pad_in_softmax else scores[:, 1]
+        return catalogue_log_sum(nll, scores[:, 0], pad_score)
+
     def _draw(self, hidden, table, log_sum, target, barred, reference_states) -> Rivals:
         settings, stream = self.loss_settings, self.rival_stream(hidden.device)
         source, k = settings.pref_negatives, settings.pref_num_rejected
@@ -153,7 +164,7 @@ class PreferenceMixin(ObjectiveMixin):
         else:
             in_head = self.position_in_head[barred]
             return draw_rivals(hidden, table, log_sum, self.head_ids, in_head, settings, stream)
-        return scored(columns, hidden, table)
+        return Rivals(columns)
 
     def _draw_weight(self) -> Tensor:
         """(N,) how likely each item is as a rival where these come from the whole catalogue; 0 at the padding."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recbole_lpo.core.item_softmax import item_scores
 from recbole_lpo.core.precision import at_least_float32
 from recbole_lpo.core.sampling import gumbel_noise, gumbel_top_k, straight_through_inclusion
 from recbole_lpo.core.streamed_sampling import (
@@ -26,13 +25,13 @@ class Rivals:
     """Rivals of B targets.
 
     columns (B, K) int64; -1 where a row has fewer than K
-    score   (B, K) with gradient; -inf there
-    weight  (B, K) how often each counts, or None for once (straight-through sampling: K is the whole head)
+    score   None, or where the draw has a gradient (straight-through sampling: K is the whole head) (B, K) with theirs
+    weight  (B, K) how often each counts then
     """
 
     columns: Tensor
-    score: Tensor
-    weight: Tensor | None
+    score: Tensor | None = None
+    weight: Tensor | None = None
 
 
 def draw_rivals(
@@ -54,13 +53,7 @@ def draw_rivals(
         return _draw_with_gradient(hidden, item_table, log_sum, head_ids, barred, settings, generator)
     with torch.no_grad():
         drawn = _draw_from_head(hidden, item_table, log_sum, head_ids, barred, settings, generator)
-        columns = torch.where(drawn < 0, -1, head_ids[drawn.clamp(min=0)])
-    return scored(columns, hidden, item_table)
-
-
-def scored(columns: Tensor, hidden: Tensor, item_table: Tensor) -> Rivals:
-    """Rivals of given columns (B, K), -1 for none, with the scores of hidden (B, D) and item_table (N, D)."""
-    return Rivals(columns, item_scores(hidden, item_table, columns), None)
+        return Rivals(torch.where(drawn < 0, -1, head_ids[drawn.clamp(min=0)]))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recbole_lpo.config import Config
+from recbole_lpo.core.objectives.lpo import lpo
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
@@ -120,6 +121,31 @@ def test_the_loss_is_that_of_a_slow_twin_of_eq_12_16_and_17(preset, backbone, to
     weights = [1 / len(batch)] * len(batch) if preset == "log_prob" else slow_weights(model, batch)
     expected = twin_of(model, batch, weights, **weight, **options)
     assert model.calculate_loss(batch).item() == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper", "log_prob"])
+@pytest.mark.parametrize("item_softmax", ["dense", "chunked"])
+def test_the_gradient_is_that_of_the_loss_made_from_all_scores(item_softmax, preset, toy, the_same_rivals):
+    train, model = built({**toy, "preset": preset, "item_softmax": item_softmax})
+    model, batch = with_uneven_scores(model.eval()), first_batch(train)
+    weight, options = PRESETS[preset]
+    target, head = batch["item_id"], model.head_tail_split.head_ids.tolist()
+    n_rivals = model.loss_settings.pref_num_rejected
+    rivals = torch.tensor([[item for item in head if item != own][:n_rivals] for own in target.tolist()])
+    logits = model.encode(batch) @ model.item_embedding.weight.T
+    # The padding is no rival and no part of the list's probabilities.
+    log_prob = torch.log_softmax(logits[:, 1:], dim=1)
+    own, others = log_prob.gather(1, target[:, None] - 1)[:, 0], log_prob.gather(1, rivals - 1)
+    rows = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    rows = rows + weight["pref_weight"] * lpo(own, others, tau=options["tau"], score=options["score"])
+    weights = [1 / len(batch)] * len(batch) if preset == "log_prob" else slow_weights(model, batch)
+    parameters = list(model.parameters())
+    expected = torch.autograd.grad((torch.tensor(weights) * rows).sum(), parameters, allow_unused=True)
+    found = torch.autograd.grad(model.calculate_loss(batch), parameters, allow_unused=True)
+    assert [one is None for one in found] == [one is None for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 def test_both_groups_are_among_the_targets_of_the_twin(toy):

@@ -12,6 +12,8 @@ from recbole_lpo.config import Config
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.packed import packed_loss
+from recbole_lpo.model.preference import PreferenceMixin
+from recbole_lpo.model.rivals import Rivals
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from tests.conftest import SMALL
 
@@ -28,13 +30,13 @@ def built(settings, name="LPOSASRec"):
 def drawn(monkeypatch):
     """The rivals of every step, (B, K) item numbers, -1 for none."""
     found = []
-    scored = recbole_lpo.model.preference.scored
+    draw = PreferenceMixin._draw
 
-    def note(columns, *args):
-        found.append(columns)
-        return scored(columns, *args)
+    def note(*args):
+        found.append(draw(*args).columns)
+        return Rivals(found[-1])
 
-    monkeypatch.setattr("recbole_lpo.model.preference.scored", note)
+    monkeypatch.setattr(PreferenceMixin, "_draw", note)
     return found
 
 
