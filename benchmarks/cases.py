@@ -178,10 +178,11 @@ def _users(scale: _Scale) -> Iterator[Case]:
 def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
     last = {"expect": scale.long_expect, "by_name": True}
     for model in ("SASRec", "GRU4Rec"):
-        named = {"dataset": dataset, "model": model, "max_length": 50, "config": scale.long_runs}
-        yield Case(f"end-to-end/{dataset}/{model}", "end_to_end", named, (Side(RECBOLE), Side(OURS)), **last)
+        named = {"dataset": dataset, "model": model}
+        whole = named | {"max_length": 50, "config": scale.long_runs}
+        yield Case(f"end-to-end/{dataset}/{model}", "end_to_end", whole, (Side(RECBOLE), Side(OURS)), **last)
         for max_length in (10, 50):
-            sides, named = (Side("packed"), Side("prefix")), {"dataset": dataset, "model": model}
-            named |= {"max_length": max_length, "config": scale.long_runs | _ACCURACY_SETTINGS[model]}
+            config = scale.long_runs | _ACCURACY_SETTINGS[model]
+            settings, sides = named | {"max_length": max_length, "config": config}, (Side("packed"), Side("prefix"))
             name = f"{ACCURACY}{dataset}/{model}/{max_length}"
-            yield Case(name, "accuracy", named, sides, scale.seeds, seeds=True, **last)
+            yield Case(name, "accuracy", settings, sides, scale.seeds, seeds=True, **last)

@@ -111,8 +111,8 @@ class PreferenceMixin(ObjectiveMixin):
         """The preference objective of each row, unweighted; (B,). barred: (B, E) items not to be drawn, 0 for none."""
         settings = self.loss_settings
         columns = torch.stack([target, torch.full_like(target, PAD_ID)], dim=1)
-        # The draw comes first and needs no gradient: one gather for all, after it, takes half the time of two.
-        with torch.no_grad():
+        # Most draws need no gradient. One gather for all comes after them: those of two would be added to each other.
+        with torch.set_grad_enabled(settings.pref_straight_through and torch.is_grad_enabled()):
             log_sum = self._log_sum(nll, item_scores(hidden, table, columns))
         rivals = self._draw(hidden, table, log_sum, target, barred, reference_states)
         if rivals.score is None:

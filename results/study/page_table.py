@@ -39,10 +39,12 @@ def page_table(name: str) -> str:
 
 
 def with_table(page: str, name: str, table: str) -> str:
-    """The page with a table in its place."""
-    return re.sub(
-        rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda at: f"{at[1]}{table}\n{at[2]}", page, flags=re.DOTALL
-    )
+    """The page with a table in its place. Raises SystemExit where it has none."""
+    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    found, places = place.subn(lambda at: f"{at[1]}{table}\n{at[2]}", page)
+    if places != 1:
+        raise SystemExit(f"{PAGE.name}: {places} places between <!-- {name} --> and <!-- end -->; there must be one.")
+    return found
 
 
 def _tables(section: str) -> list[list[list[str]]]:

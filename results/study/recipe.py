@@ -1,10 +1,10 @@
-"""Which share of neighbours, and how much adjustment: chosen on validation items, measured on test items.
+"""With neighbours or without, and how much adjustment: chosen on validation items, measured on test items.
 
     python results/study/recipe.py OUTPUT
 
-OUTPUT: the folder that `recbole-lpo compare --study=results/study/recipes.yaml --output=OUTPUT` has filled. Of all
-shares and all t at which a model is not below SASRec overall on validation items, the one with most on the tail of the
-validation items. Prints both figures there, and the paired difference from SASRec on test items (Holm over a dataset).
+OUTPUT: the folder that `recbole-lpo compare --study=results/study/recipes.yaml --output=OUTPUT` has filled. Of each
+model, the ranking and the t with most on the tail of the validation items, among those not below SASRec overall there.
+Prints both figures, and the paired difference from SASRec on test items (Holm over a dataset).
 """
 
 import sys
@@ -30,7 +30,7 @@ def on_validation(row: Row, strength: float) -> tuple[float, float]:
 
 
 def chosen(model: str, one: DatasetResults) -> tuple[str, float]:
-    """(row, t) of a model, with whatever share of neighbours."""
+    """(row, t) of a model, whether it ranks with neighbours or not."""
     least, _ = on_validation(one.row("SASRec"), 0.0)
     found = {
         (row.method, t): on_validation(row, t)

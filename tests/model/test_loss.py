@@ -13,6 +13,7 @@ from recbole_lpo.core.objectives.lpo import lpo
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.monitor import LossMonitor
+from recbole_lpo.model.rivals import draw_rivals
 from tests.conftest import SMALL
 
 BACKBONES = ["SASRec", "GRU4Rec", "Caser"]
@@ -146,6 +147,30 @@ def test_the_gradient_is_that_of_the_loss_made_from_all_scores(item_softmax, pre
     for one, other in zip(found, expected, strict=True):
         if one is not None:
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["prob", "log_prob"])
+def test_the_gradient_of_the_draw_goes_through_the_whole_softmax(space, toy):
+    changes = {
+        "pref_straight_through": True,
+        "pref_sample_space": space,
+        "tail_reweight": False,
+        "pref_pad_in_softmax": True,
+    }
+    train, model = built({**toy, **changes})
+    model, batch = with_uneven_scores(model.eval()), first_batch(train)
+    settings, target = model.loss_settings, batch["item_id"]
+    hidden, table = model.encode(batch), model.item_table()
+    logits = hidden @ table.T
+    log_sum, in_head = logits.logsumexp(1), model.position_in_head[target[:, None]]
+    rivals = draw_rivals(hidden, table, log_sum, model.head_ids, in_head, settings, model.rival_stream(hidden.device))
+    own, others = logits.gather(1, target[:, None])[:, 0] - log_sum, rivals.score - log_sum[:, None]
+    preference = lpo(own, others, tau=settings.pref_tau, score=settings.pref_score, rejected_weight=rivals.weight)
+    expected = (log_sum - logits.gather(1, target[:, None])[:, 0] + settings.pref_weight * preference).mean()
+    (expected,) = torch.autograd.grad(expected, table)
+    model.rival_streams.clear()
+    (found,) = torch.autograd.grad(model.calculate_loss(batch), model.item_embedding.weight)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_both_groups_are_among_the_targets_of_the_twin(toy):
