@@ -15,7 +15,7 @@ from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import resume, run
-from recbole_lpo.registry import model_names, unknown_model
+from recbole_lpo.registry import is_model, model_names, unknown_model
 from recbole_lpo.table import result_table
 from recbole_lpo.tune import tune_cli
 from recbole_lpo.user_backbones import import_plugins
@@ -143,7 +143,7 @@ def _run(arguments: list[str]) -> int:
     models = _names(given.pop("model", None) or _from_files(files, "model"))
     if not models:
         raise InputError(f"--model is missing. Models: {', '.join(model_names())}.")
-    unknown = [name for name in models if name not in model_names()]
+    unknown = [name for name in models if not is_model(name)]
     if unknown:
         raise unknown_model(unknown[0])
     if "dataset" not in given and not _from_files(files, "dataset"):

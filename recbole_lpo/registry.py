@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterator, Sequence
 
 import recbole.config.configurator as configurator
 import recbole.evaluator.register as metric_register
@@ -25,10 +27,11 @@ from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from recbole_lpo.trainer.run_log import tensorboard_writer
 
+# The sequential models first: the others take a second and 70 MB to import, scikit-learn among them.
 _FAMILIES = (
+    "sequential_recommender",
     "general_recommender",
     "context_aware_recommender",
-    "sequential_recommender",
     "knowledge_aware_recommender",
 )
 _EXTERNAL_LIBRARY_MODELS = ("LightGBM", "XGBoost")
@@ -102,14 +105,24 @@ def unknown_model(name: str) -> InputError:
 
 def model_names() -> list[str]:
     """Every model that can be asked for: ours, RecBole's, the user's own."""
-    names = recbole_lpo.model.model_names()
+    return list(dict.fromkeys(name for names in _names_by_family() for name in names))
+
+
+def is_model(name: str) -> bool:
+    """Whether `name` is one of `model_names`; imports no other family of RecBole's models for a sequential one."""
+    return any(name in names for names in _names_by_family())
+
+
+def _names_by_family() -> Iterator[Sequence[str]]:
+    yield recbole_lpo.model.model_names()
+    yield tuple(BACKBONES)
     for family in _FAMILIES:
         package = importlib.import_module(f"recbole.model.{family}")
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
-        found = (name for name in vars(package) if name.lower() in modules and isinstance(vars(package)[name], type))
-        names.extend(sorted(found))
-    names.extend(name for name in BACKBONES if name not in names)
-    return [*names, *_EXTERNAL_LIBRARY_MODELS]
+        yield sorted(
+            name for name in vars(package) if name.lower() in modules and isinstance(vars(package)[name], type)
+        )
+    yield _EXTERNAL_LIBRARY_MODELS
 
 
 def _module_of(name: str) -> str:
@@ -145,11 +158,15 @@ def _wrap_get_model() -> None:
     @functools.wraps(original)
     def get_model(model_name):
         try:
+            # RecBole's search imports all its general models before it comes to the sequential ones.
+            module = _module_of(model_name)
+            if importlib.util.find_spec(module):
+                return getattr(importlib.import_module(module), model_name)
             return original(model_name)
         except (ValueError, ModuleNotFoundError, AttributeError):
             # For a name that it does not know RecBole's search ends in its LightGBM and XGBoost models, and so in
             # "No module named lightgbm".
-            if model_name in model_names():
+            if is_model(model_name):
                 raise
         raise unknown_model(model_name)
 

@@ -15,7 +15,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.encoders import SequenceEncoder
-from recbole_lpo.registry import announce_backbone, model_names
+from recbole_lpo.registry import announce_backbone, is_model
 
 _PROBED_ROWS = 4
 _registered: dict[str, tuple[type, type, str]] = {}
@@ -54,7 +54,7 @@ def register_backbone(
     if encoder.encode is SequenceEncoder.encode and not _reads_histories(model_class):
         signature = inspect.signature(model_class.forward)
         raise InputError(f"register_backbone: {name}.forward{signature} is not called with two tensors. {_HOW_TO_FIT}")
-    if not str(name).isidentifier() or (name in model_names() and not _is_the_users(name)):
+    if not str(name).isidentifier() or (is_model(name) and not _is_the_users(name)):
         raise InputError(f"register_backbone: name = {name}: must be a word that no model of RecBole has.")
     BACKBONES[name] = (model_class, type(f"Probed{encoder.__name__}", (_Probed, encoder), {}))
     _registered[name] = (model_class, encoder, name)

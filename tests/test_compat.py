@@ -200,6 +200,39 @@ print("\\n" + json.dumps({
     assert set(facts_of(run_python(code, tmp_path)).values()) == {True}
 
 
+def test_scikit_learn_waits_until_a_metric_needs_it(tmp_path):
+    code = """
+import json, sys
+import recbole_lpo.cli
+from recbole.utils import get_model
+assert recbole_lpo.registry.is_model("SASRec") and get_model("SASRec") and get_model("LPOSASRec")
+early = [name for name in ("sklearn", "sklearn.metrics", "scipy.stats") if name in sys.modules]
+from recbole.evaluator import metrics
+values = [
+    metrics.sk_auc([0, 0.5, 1], [0, 0.7, 1]), metrics.mean_absolute_error([1, 2], [1, 5]),
+    metrics.mean_squared_error([1, 2], [1, 5], sample_weight=[3, 1]),
+]
+from sklearn.metrics import auc
+status = {patch.name: patch.status for patch in recbole_lpo.compat.patches()}["scikit-learn"]
+print("\\n" + json.dumps({"early": early, "values": values, "real": auc.__module__, "status": status}))
+"""
+    found = facts_of(run_python(code, tmp_path))
+    assert found["values"] == pytest.approx([0.6, 1.5, 2.25])
+    assert (found["early"], found["real"], found["status"]) == ([], "sklearn.metrics._ranking", "applied")
+
+
+def test_a_scikit_learn_that_is_imported_already_is_used_as_it_is(tmp_path):
+    code = """
+import json
+from sklearn.metrics import auc
+import recbole_lpo
+from recbole.evaluator import metrics
+status = {patch.name: patch.status for patch in recbole_lpo.compat.patches()}["scikit-learn"]
+print("\\n" + json.dumps({"same": metrics.sk_auc is auc, "status": status}))
+"""
+    assert facts_of(run_python(code, tmp_path)) == {"same": True, "status": "not needed"}
+
+
 def test_importing_compat_imports_neither_recbole_nor_torch(tmp_path):
     # `import recbole_lpo` goes on to register the plugin, for which it needs RecBole: compat is looked at alone here.
     code = f"""

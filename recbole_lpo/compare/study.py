@@ -14,7 +14,7 @@ from recbole_lpo.compare.tuned import Tuned, read_tuned
 from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.registry import model_names
+from recbole_lpo.registry import is_model, model_names
 from recbole_lpo.settings import KEYS, RunSettings
 
 _KEYS = ("datasets", "seeds", "settings", "runs", "baseline")
@@ -130,10 +130,11 @@ def study_of(
         raise InputError("compare: no method. Name some, as --models=SASRec,LPOSASRec, or `runs` in a --study file.")
     if not chosen:
         raise InputError("compare: no dataset. Name some, as --datasets=ml-100k, or `datasets` in a --study file.")
-    known = model_names()
     for name, own in methods.items():
-        if own["model"] not in known:
-            raise InputError(f"{name}: model = {own['model']}: unknown.{did_you_mean(str(own['model']), known)}")
+        if not is_model(own["model"]):
+            raise InputError(
+                f"{name}: model = {own['model']}: unknown.{did_you_mean(str(own['model']), model_names())}"
+            )
     wanted = baseline or found.get("baseline") or next(iter(methods))
     if wanted not in methods:
         raise InputError(

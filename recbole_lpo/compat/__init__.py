@@ -10,7 +10,17 @@ from __future__ import annotations
 
 import os
 
-from recbole_lpo.compat import anomaly_mode, checkpoints, libraries, ray_tune, shan, space_files, used_items, versions
+from recbole_lpo.compat import (
+    anomaly_mode,
+    checkpoints,
+    libraries,
+    ray_tune,
+    shan,
+    sklearn_metrics,
+    space_files,
+    used_items,
+    versions,
+)
 from recbole_lpo.compat.ledger import Patch, Recipe, lay, patches, register
 
 __all__ = ["Patch", "apply", "patches", "register", "switched_off"]
@@ -23,6 +33,7 @@ _RECIPES: tuple[Recipe, ...] = (
     *checkpoints.RECIPES,
     *ray_tune.RECIPES,
     *shan.RECIPES,
+    *sklearn_metrics.RECIPES,
     *space_files.RECIPES,
     *used_items.RECIPES,
 )

@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from recbole_lpo.compat.ledger import Outcome, Recipe
+from recbole_lpo.compat.stand_ins import standing_in
 from recbole_lpo.compat.versions import at_least
 
-_MISSING = object()
 _REPORT_TAKES_A_DICT = (2, 7)
 
 
@@ -53,17 +53,8 @@ def tune_can_be_imported() -> Iterator[None]:
         return
     ray = ModuleType("ray")
     ray.tune = _TuneStandIn(reason)
-    names = {"ray": ray, "ray.tune": ray.tune}
-    before = {name: sys.modules.get(name, _MISSING) for name in names}
-    sys.modules.update(names)
-    try:
+    with standing_in(ray, ray.tune):
         yield
-    finally:
-        for name, module in before.items():
-            if module is _MISSING:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = module
 
 
 def give_quick_start_a_tune(quick_start: ModuleType) -> Outcome:

@@ -1,8 +1,8 @@
 """The likelihood of the targets without the (B, N) scores of all items: a walk over the catalogue in chunks of columns.
 
 The forward pass keeps a running maximum and sum for each row (the online softmax of Milakov and Gimelshein,
-arXiv 1805.02867); the backward pass makes the probabilities of each chunk again, or finds them kept where all of them
-are few, and writes the gradient of each item once. A chunk of scores fits the cache of a processor, so on a CPU this is
+arXiv 1805.02867); the backward pass finds the probabilities of the first items kept, makes those of each further chunk
+again, and writes the gradient of each item once. A chunk of scores fits the cache of a processor, so on a CPU this is
 faster than the scores as a whole, whatever memory there is.
 """
 
@@ -26,8 +26,8 @@ _CHUNK_CELLS_CPU, _CHUNK_CELLS = 2**19, 2**24
 # Chunks are multiples of this: 255 items in place of 256 cost a fifth more time.
 _LANES = 64
 
-# 128 MiB of float32: up to here probabilities are kept for the backward pass.
-KEPT_CELLS = 2**25
+# 64 MiB of float32. Making all probabilities again takes a quarter more time.
+KEPT_CELLS = 2**24
 
 
 def column_nll(
@@ -42,10 +42,11 @@ def column_nll(
     """Cross-entropy of each row over all items, in nats: (B, D), (N, D), (B,), (N,) or None -> (B,).
 
     chunk       items that are scored at once; None: about half a million scores on a CPU, 17 million elsewhere
-    kept_cells  up to this many scores (B N) the forward pass keeps what the backward pass would have to make again
+    kept_cells  how many of the B N probabilities are kept for the backward pass, which has to make the others again;
+                changes no digit
 
     Computed in float32, or in float64 where an argument is, under autocast too. Memory beside the gradients: one chunk,
-    or 4 B N bytes where probabilities are kept. The gradient cannot be differentiated again: RuntimeError.
+    and the probabilities that are kept. The gradient cannot be differentiated again: RuntimeError.
     """
     dtype = torch.promote_types(hidden.dtype, item_table.dtype)
     hidden = at_least_float32(hidden.to(dtype))
@@ -65,28 +66,27 @@ class _ColumnSoftmax(Function):
     @staticmethod
     def forward(ctx, hidden, item_table, bias, target, chunk, kept_cells):
         n_rows, n_items = len(hidden), len(item_table)
-        keeps = any(ctx.needs_input_grad) and n_rows * n_items <= kept_cells
-        store = reused_empty((n_rows * (n_items if keeps else min(chunk, n_items)),), "scores", like=hidden)
+        # In whole chunks; one more place is for those that are not kept.
+        n_kept = kept_cells // max(1, n_rows * chunk) * chunk if any(ctx.needs_input_grad) else 0
+        store = reused_empty((n_rows * min(n_kept + chunk, n_items),), "scores", like=hidden)
         walk = [(begin, min(begin + chunk, n_items)) for begin in range(0, n_items, chunk)]
         in_bits = hidden * _BITS
         # Finite, so that a row in which all items so far have a bias of -inf does not become nan.
         lowest = torch.finfo(hidden.dtype).min
         top, total = hidden.new_full((n_rows,), lowest), hidden.new_zeros(n_rows)
-        tops = []
-        for begin, end in walk:
-            scores = _chunk_of(store, n_rows, begin if keeps else 0, end - begin)
+        tops = hidden.new_empty(len(walk), n_rows)
+        for (begin, end), higher in zip(walk, tops, strict=True):
+            scores = _chunk_of(store, n_rows, min(begin, n_kept), end - begin)
             _score(in_bits, item_table, bias, begin, end, out=scores)
-            higher = torch.maximum(top, scores.amax(dim=1))
+            torch.maximum(top, scores.amax(dim=1), out=higher)
             scores.sub_(higher[:, None]).exp2_()
             total.mul_(torch.exp2(top - higher)).add_(scores.sum(dim=1))
             top = higher
-            tops.append(top)
         own = (in_bits * item_table[target]).sum(dim=1)
         if bias is not None:
             own = own + bias[target] * _BITS
-        kept = (store, torch.stack(tops)) if keeps else (None, None)
-        ctx.save_for_backward(hidden, item_table, bias, target, top, total, *kept)
-        ctx.walk = walk
+        ctx.save_for_backward(hidden, item_table, bias, target, top, total, store, tops)
+        ctx.walk, ctx.n_kept = walk, n_kept
         # The score of the target is rounded in two ways here, so the loss of a sure one could come out below 0.
         return ((top - own + torch.log2(total)) / _BITS).clamp(min=0)
 
@@ -95,23 +95,23 @@ class _ColumnSoftmax(Function):
         if torch.is_grad_enabled():
             raise RuntimeError(second_derivative_error("chunked"))
         hidden, item_table, bias, target, top, total, store, tops = ctx.saved_tensors
-        n_rows, keeps = len(hidden), store is not None
+        n_rows, in_bits = len(hidden), hidden * _BITS
         needs_hidden, needs_table, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.zeros_like(hidden) if needs_hidden else None
         grad_table = reused_empty(item_table.shape, "gradient", like=item_table) if needs_table else None
         grad_bias = bias.new_empty(bias.shape) if needs_bias else None
-        if not keeps:
-            in_bits, store = hidden * _BITS, hidden.new_empty(n_rows * ctx.walk[0][1])
-        # The denominator of the probabilities is a factor for each row: it goes where there are few numbers.
-        weight = grad / total
+        # Not that of the forward pass: a tensor that is saved may not be written to.
+        place = hidden.new_empty(n_rows * ctx.walk[0][1])
         for number, (begin, end) in enumerate(ctx.walk):
-            prob = _chunk_of(store, n_rows, begin if keeps else 0, end - begin)
-            if keeps:
-                # Kept relative to the maximum of its time.
-                weight = grad * torch.exp2(tops[number] - top) / total
+            if begin < ctx.n_kept:
+                prob = _chunk_of(store, n_rows, begin, end - begin)
             else:
+                prob = _chunk_of(place, n_rows, 0, end - begin)
                 _score(in_bits, item_table, bias, begin, end, out=prob)
-                prob.sub_(top[:, None]).exp2_()
+                prob.sub_(tops[number, :, None]).exp2_()
+            # Relative to the maximum of its time, kept or not: the same digits. What makes probabilities of that is a
+            # factor for each row, and goes where there are few numbers.
+            weight = grad * torch.exp2(tops[number] - top) / total
             if needs_hidden:
                 rows = item_table[begin:end].to(hidden.dtype)
                 grad_hidden.addcmul_(torch.mm(prob, rows), weight[:, None])

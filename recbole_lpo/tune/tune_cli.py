@@ -14,7 +14,7 @@ from recbole_lpo.compare.study import seeds_of
 from recbole_lpo.config import Config
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
-from recbole_lpo.registry import model_names, unknown_model
+from recbole_lpo.registry import is_model, unknown_model
 from recbole_lpo.tune.execute import Search
 from recbole_lpo.tune.outcome import winners
 from recbole_lpo.tune.plan import PLACES, PRUNERS, Plan, check_plan, read_told, watched
@@ -119,7 +119,7 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
     for name, example in (("model", "LPOSASRec"), ("dataset", "ml-100k"), ("space", "space.yaml")):
         if options[name] is None:
             raise InputError(f"--{name} is missing; write --{name}={example}.")
-    if options["model"] not in model_names():
+    if not is_model(options["model"]):
         raise unknown_model(options["model"])
     for key in ("seed", "run_dir"):
         if key in settings:
