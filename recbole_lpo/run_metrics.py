@@ -83,13 +83,15 @@ def protocol(config: Config, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _neighbours(config: Config) -> dict[str, float] | None:
+def _neighbours(config: Config) -> dict[str, Any] | None:
     settings = RunSettings.from_config(config)
     if not settings.eval_neighbours:
         return None
+    fields = list(settings.eval_neighbours_fields)
     return {
         "share": settings.eval_neighbours,
         "discount": settings.eval_neighbours_discount,
         "reach": settings.eval_neighbours_reach,
         "recency": settings.eval_neighbours_recency,
+        **({"fields": fields, "alike": settings.eval_neighbours_alike} if fields else {}),
     }

@@ -23,6 +23,7 @@ PREFIXES = (
     "eval_logit_",
     "likelihood_",
     "eval_chunk_",
+    "eval_neighbours",
     "lr_",
     "warmup_",
     "run_dir",
@@ -145,6 +146,12 @@ class RunSettings(Validated):
     eval_neighbours_reach: int = setting(10, int, "how far apart neighbours are, and how many items speak", low=1)
     eval_neighbours_recency: float = setting(
         0.8, float, "what each item of a history counts against the one after it", above=0, high=1
+    )
+    eval_neighbours_fields: tuple[str, ...] = setting(
+        (), list, "columns of the .item file; items with the same values are neighbours too"
+    )
+    eval_neighbours_alike: float = setting(
+        1.0, float, "what these weigh together, against the other neighbours of the median item", low=0
     )
     eval_chunk_items: int | None = setting(None, int, "items that are scored at once; by default by memory", low=1)
     warmup_ratio: float = setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)

@@ -74,7 +74,12 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     with_neighbours = {run["model"]: found for run in runs if (found := run["protocol"].get("neighbours"))}
     lines += [
         f"{name}: ranked with what followed the items of a history in training, share {found['share']:g} "
-        f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g})."
+        f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g})"
+        + (
+            f" and what is like them by {', '.join(found['fields'])} ({found['alike']:g})."
+            if "fields" in found
+            else "."
+        )
         for name, found in with_neighbours.items()
     ]
     if first["protocol"].get("measured_on") == "valid":

@@ -45,6 +45,18 @@ def neighbour_table(
     return (scale @ both_ways @ scale).tocsr()
 
 
+def with_alike_items(table: sparse.csr_matrix, alike: sparse.csr_matrix, strength: float) -> sparse.csr_matrix:
+    """The neighbours of each item, and the items that are alike: (N, N) + (N, N) -> (N, N) float32.
+
+    alike     its rows sum to one or to zero (`alike_items.alike_items`)
+    strength  >= 0: what the items that are alike weigh together, in units of the median sum of a row that has
+              neighbours. It is the same for all items: where few pairs were counted, likeness has more of the row
+    """
+    sums = np.asarray(table.sum(axis=1)).ravel()
+    usual = np.median(sums[sums > 0]) if (sums > 0).any() else 1.0
+    return (table + np.float32(strength * usual) * alike).tocsr()
+
+
 def neighbour_weight(
     table: sparse.csr_matrix, history: Tensor, length: Tensor, *, reach: int, recency: float
 ) -> sparse.csr_matrix:

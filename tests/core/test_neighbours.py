@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recbole_lpo.core.neighbours import mixed_log_prob, neighbour_table, neighbour_weight
+from recbole_lpo.core.neighbours import mixed_log_prob, neighbour_table, neighbour_weight, with_alike_items
 
 N = 8
 fast = settings(max_examples=40, deadline=None)
@@ -107,3 +107,14 @@ def test_items_that_the_table_does_not_know_have_no_weight():
 @pytest.mark.parametrize("reach", [1, 50])
 def test_users_with_one_item_have_no_neighbours(reach):
     assert neighbour_table(*events([[1], [2], [3]]), N, reach=reach, discount=0.5).nnz == 0
+
+
+@fast
+@given(HISTORIES, st.floats(0, 5))
+def test_alike_items_weigh_the_same_for_every_item_in_units_of_the_median_row(histories, strength):
+    table = neighbour_table(*events(histories), N, reach=3, discount=0.5)
+    alike = sparse.csr_matrix(np.full((N, N), 1 / N, dtype=np.float32))
+    found = with_alike_items(table, alike, strength).toarray()
+    sums = table.toarray().sum(axis=1)
+    usual = np.median(sums[sums > 0]) if sums.any() else 1
+    np.testing.assert_allclose(found, table.toarray() + strength * usual / N, rtol=1e-5, atol=1e-6)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from recbole.utils import ModelType
+from scipy import sparse
 
 from recbole_lpo.config import Config
-from recbole_lpo.core.neighbours import mixed_log_prob, neighbour_table, neighbour_weight
+from recbole_lpo.core.alike_items import alike_items
+from recbole_lpo.core.neighbours import mixed_log_prob, neighbour_table, neighbour_weight, with_alike_items
 from recbole_lpo.data.neighbours import Neighbours
 from recbole_lpo.data.popularity import training_events
 from recbole_lpo.errors import InputError
+from recbole_lpo.settings import RunSettings
 from recbole_lpo.trainer import evaluation
-from tests.conftest import SMALL, toy_rows, write_atomic
+from tests.conftest import SMALL, toy_rows, write_atomic, write_toy
 from tests.evaluator.test_tail_metrics import EVERYTHING, built, per_user
 from tests.test_cli import QUICK, answer, evaluated
 
@@ -142,3 +146,75 @@ def test_values_out_of_range_are_one_line(setting, word, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     code, _, err = answer(capsys, "run", "--model=SASRec", "--dataset=toy", *QUICK, f"--{setting}")
     assert code == 2 and len(err.strip().splitlines()) == 1 and setting.partition("=")[0] in err and word in err
+
+
+BRANDS = {"i1": "acme", "i2": "acme", "i3": "bolt", "i4": "bolt", "i5": "acme", "never-sold": "acme"}
+KINDS = {"i2": "a b", "i3": "b", "i5": "acme"}
+
+
+def write_items(folder, header="item_id:token\tbrand:token\tkind:token_seq\tprice:float"):
+    """The toy dataset with a file of items in which most have nothing."""
+    given = write_toy(folder)
+    lines = [f"{item}\t{brand}\t{KINDS.get(item, '')}\t1.5" for item, brand in BRANDS.items()]
+    (folder / "toy" / "toy.item").write_text("\n".join([header, *lines]) + "\n")
+    return given
+
+
+def test_items_of_the_same_values_are_neighbours_as_the_core_weighs_them(tmp_path):
+    given = {**SMALL, **write_items(tmp_path), **WITH_NEIGHBOURS, "metrics": EVERYTHING, "topk": [5]}
+    asked = {"eval_neighbours_fields": ["kind", "brand"], "eval_neighbours_alike": 2.0}
+    trainer, train, _, test = built("SASRec", given | asked)
+    trainer.evaluate(test, load_best_model=False)
+    dataset = train._dataset
+    words = {("brand", word): [item for item in BRANDS if BRANDS[item] == word] for word in ("acme", "bolt")}
+    words |= {("kind", word): [item for item in KINDS if word in KINDS[item].split()] for word in ("a", "b", "acme")}
+    values = np.zeros((dataset.item_num, len(words)), dtype=np.float32)
+    for number, items in enumerate(words.values()):
+        values[[dataset.token2id("item_id", item) for item in items if item != "never-sold"], number] = 1
+    table = neighbour_table(*training_events(dataset), dataset.item_num, reach=REACH, discount=DISCOUNT)
+    expected = with_alike_items(table, alike_items(sparse.csr_matrix(values)), 2.0)
+    np.testing.assert_allclose(trainer.neighbours._table.toarray(), expected.toarray(), rtol=1e-6)
+    assert abs(expected - table).sum() > 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (["nothing"], r"has no column 'nothing'"),
+        (["price"], r"eval_neighbours_fields = price: has type float"),
+        (["empty"], r"eval_neighbours_fields = empty: .* for none of the dataset's items"),
+    ],
+)
+def test_columns_that_say_nothing_of_likeness_are_refused(fields, said, tmp_path):
+    given = write_items(tmp_path, "item_id:token\tbrand:token\tkind:token_seq\tprice:float\tempty:token")
+    train = built("SASRec", {**SMALL, **given})[1]._dataset
+    config = Config("SASRec", "toy", None, {**SMALL, **given, "eval_neighbours_fields": fields})
+    with pytest.raises(InputError, match=said):
+        Neighbours(train, config, RunSettings.from_config(config))
+
+
+def test_a_file_of_items_that_is_missing_is_named_in_one_line(tmp_path, monkeypatch, capsys):
+    write_atomic(tmp_path / "dataset", "toy", toy_rows())
+    monkeypatch.chdir(tmp_path)
+    asked = ("--eval_neighbours=0.4", "--eval_neighbours_fields=[brand]")
+    code, _, err = answer(capsys, "run", "--model=SASRec", "--dataset=toy", *QUICK, *asked)
+    assert code == 2 and len(err.strip().splitlines()) == 1 and "toy.item: there is no such file" in err
+
+
+def test_through_the_commands_items_that_training_never_saw_are_found_by_their_values(tmp_path, monkeypatch, capsys):
+    # 40 items follow each other; "new" is bought last, by the users of u0 to u3 alone, and is like i0.
+    rows = [*toy_rows(), *((f"u{user}", "new", 99) for user in range(4))]
+    write_atomic(tmp_path / "dataset", "toy", rows)
+    (tmp_path / "dataset" / "toy" / "toy.item").write_text("item_id:token\tbrand:token\ni0\tacme\nnew\tacme\n")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = answer(capsys, "run", "--model=SASRec", "--dataset=toy", *QUICK)
+    assert code == 0, err
+    folder = out.splitlines()[-1].partition(": ")[2]
+    share = "--eval_neighbours=0.9"
+    counted, alike = (
+        evaluated(capsys, folder, *asked)[0] for asked in ([share], [share, "--eval_neighbours_fields=[brand]"])
+    )
+    assert alike["test"]["unseenhit@5"] > counted["test"]["unseenhit@5"]
+    assert alike["protocol"]["neighbours"]["fields"] == ["brand"]
+    code, out, err = answer(capsys, "evaluate", f"--run_dir={folder}", share, "--eval_neighbours_fields=[brand]")
+    assert code == 0 and "and what is like them by brand (1)" in out
