@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What the names of cases start with that compare accuracy, not time.
-ACCURACY = "equal-accuracy/"
+ACCURACY, END_TO_END = "equal-accuracy/", "end-to-end/"
 OURS, RECBOLE, NO_ANOMALY = "ours", "recbole", "recbole-no-anomaly"
 # The users of Amazon Beauty, on whom catalogue and history grow.
 _USERS = 22_363
@@ -180,7 +180,7 @@ def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
     for model in ("SASRec", "GRU4Rec"):
         named = {"dataset": dataset, "model": model}
         whole = named | {"max_length": 50, "config": scale.long_runs}
-        yield Case(f"end-to-end/{dataset}/{model}", "end_to_end", whole, (Side(RECBOLE), Side(OURS)), **last)
+        yield Case(f"{END_TO_END}{dataset}/{model}", "end_to_end", whole, (Side(RECBOLE), Side(OURS)), **last)
         for max_length in (10, 50):
             config = scale.long_runs | _ACCURACY_SETTINGS[model]
             settings, sides = named | {"max_length": max_length, "config": config}, (Side("packed"), Side("prefix"))

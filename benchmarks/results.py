@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import ACCURACY
+from benchmarks.cases import ACCURACY, END_TO_END
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -96,19 +96,31 @@ def is_timed(case: str) -> bool:
 
 
 def newest(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """(head, measurements) to show: the newest full run that took times, and cases that it lacks from other full runs,
-    whose measurements have `from`, their head: on the same machine with as many threads where times count, on any where
-    accuracy does. None where there is no such run."""
+    """(head, measurements) to show: the newest full run that took times of parts of a training, and cases that it lacks
+    from other full runs, whose measurements have `from`, their head: on the same machine with as many threads; with any
+    number for whole trainings (hours, for which one core may be all there is); on any machine where accuracy counts.
+    None where there is no such run."""
     full = [run for run in runs if not run["quick"] and any("figures" in one for one in run["measurements"])]
-    timed = [run for run in full if any("figures" in one and is_timed(one["case"]) for one in run["measurements"])]
-    if not timed:
+    first = next((run for run in full if any(map(_of_a_part, _measured(run)))), None)
+    if first is None:
         return None
-    first, shown, taken = timed[0], [], set()
+    shown, taken = [], set()
     for run in (first, *(run for run in full if run is not first)):
-        alike = (run["machine"]["id"], run["threads"]) == (first["machine"]["id"], first["threads"])
-        found = {one["case"] for one in run["measurements"] if "figures" in one} - taken
-        found = {case for case in found if alike or not is_timed(case)}
-        older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions", "load")}}
+        same_machine, same_threads = run["machine"]["id"] == first["machine"]["id"], run["threads"] == first["threads"]
+        found = {
+            case
+            for case in _measured(run) - taken
+            if not is_timed(case) or (same_machine and (same_threads or not _of_a_part(case)))
+        }
+        older = {} if run is first else {"from": {key: run[key] for key in ("started", "versions", "load", "threads")}}
         shown += [one | older for one in run["measurements"] if one["case"] in found]
         taken |= found
     return first, shown
+
+
+def _measured(run: dict[str, Any]) -> set[str]:
+    return {one["case"] for one in run["measurements"] if "figures" in one}
+
+
+def _of_a_part(case: str) -> bool:
+    return is_timed(case) and not case.startswith(END_TO_END)

@@ -42,7 +42,7 @@ def report(head: Mapping[str, Any], measurements: list[dict[str, Any]]) -> str:
     """Everything that was measured, and the goals, as Markdown."""
     figures = medians(measurements)
     kinds = (sections.comparison, sections.objectives, sections.losses, sections.accuracy, sections.goals)
-    parts = [_about(head, figures), *(kind(figures) for kind in kinds), _older(measurements)]
+    parts = [_about(head, figures), *(kind(figures) for kind in kinds), _older(head, measurements)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -72,12 +72,13 @@ def _busy(head: Mapping[str, Any]) -> str:
     return f"**The machine was busy (load {load:.1f} at the start): do not compare.**" if load > BUSY else ""
 
 
-def _older(measurements: list[dict[str, Any]]) -> str:
+def _older(head: Mapping[str, Any], measurements: list[dict[str, Any]]) -> str:
     cases: dict[str, dict[str, None]] = {}
     for one in measurements:
         if "from" in one:
             run = one["from"]
             busy = f", load {run['load']:.1f} at the start" if run["load"] > BUSY else ""
-            named = f"{run['started'][:10]}, revision {run['versions'].get('revision', 'unknown')}{busy}"
+            threads = "" if run["threads"] == head["threads"] else f", threads {run['threads']}"
+            named = f"{run['started'][:10]}, revision {run['versions'].get('revision', 'unknown')}{threads}{busy}"
             cases.setdefault(named, {})[one["case"]] = None
     return "\n".join(f"* From the run of {run}: {', '.join(names)}." for run, names in cases.items())

@@ -119,8 +119,24 @@ def test_a_case_that_the_newest_run_lacks_comes_from_an_older_one_and_says_so():
 
 @pytest.mark.parametrize("changes", [{"threads": 1}, {"machine": {**MACHINE, "id": "other"}}])
 def test_results_of_another_machine_or_thread_count_do_not_mix(changes):
-    other = run(measured(case="end-to-end/toy"), started="2025-01-01 00:00:00", **changes)
+    other = run(measured(case="evaluation/toy"), started="2025-01-01 00:00:00", **changes)
     assert len(newest([run(measured()), other])[1]) == 1
+
+
+@pytest.mark.parametrize("started", ["2025-01-01 00:00:00", "2027-01-01 00:00:00"])
+def test_a_whole_training_of_the_same_machine_stands_beside_with_its_threads(started):
+    whole = run(measured(case="end-to-end/toy", seconds=9.0, best_score=0.1, epochs=3), started=started, threads=1)
+    runs = sorted([whole, run(measured())], key=lambda one: one["started"], reverse=True)
+    head, shown = newest(runs)
+    assert head["started"].startswith("2026") and [one["case"] for one in shown] == [
+        "epoch/toy/SASRec",
+        "end-to-end/toy",
+    ]
+    shown = [one | {"figures": one["figures"] | {"seconds": 1.0, "best_score": 0.1, "epochs": 3}} for one in shown]
+    assert f"* From the run of {started[:10]}, revision unknown, threads 1: end-to-end/toy." in report(head, shown)
+    elsewhere = whole | {"machine": {**MACHINE, "id": "other"}}
+    assert len(newest([run(measured()), elsewhere])[1]) == 1
+    assert newest([whole]) is None
 
 
 @pytest.mark.parametrize("changes", [{"threads": 1}, {"machine": {**MACHINE, "id": "other"}}])
