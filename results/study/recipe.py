@@ -4,7 +4,8 @@
 
 OUTPUT: the folder that `recbole-lpo compare --study=results/study/recipes.yaml --output=OUTPUT` has filled. Of each
 model, the ranking and the t with most on the tail of the validation items, among those not below SASRec overall there.
-Prints both figures, and the paired difference from SASRec on test items (Holm over a dataset).
+Prints both figures, and the paired differences on test items from SASRec, and of the rows with LPO from those without
+(Holm over a dataset).
 """
 
 import sys
@@ -18,6 +19,7 @@ from recbole_lpo.compare.study import study_of
 from recbole_lpo.compare.summary import with_spread
 
 MODELS = ("SASRec", "categories", "LPO, categories")
+AT = (0.0, 0.3, 0.5, 0.7)
 
 
 def on_validation(row: Row, strength: float) -> tuple[float, float]:
@@ -51,6 +53,8 @@ def main(output: str) -> None:
             sys.stdout.write(f"{one.dataset}, {model}: {row}, t {t:g}; validation {valid}, test {test}\n")
         compared = [(row, t, "SASRec", 0.0) for row, t in choice.values() if (row, t) != ("SASRec", 0.0)]
         sys.stdout.write("\n".join([*table("over SASRec", compared, one), ""]))
+        with_lpo, without = "LPO, categories, neighbours, alike", "categories, neighbours, alike"
+        sys.stdout.write("\n".join([*table("what LPO adds", [(with_lpo, t, without, t) for t in AT], one), ""]))
 
 
 if __name__ == "__main__":
