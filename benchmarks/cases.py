@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# What the names of cases start with that compare accuracy, not time.
+# What the names of cases start with that compare accuracy, not time, and of those that time whole trainings.
 ACCURACY, END_TO_END = "equal-accuracy/", "end-to-end/"
 OURS, RECBOLE, NO_ANOMALY = "ours", "recbole", "recbole-no-anomaly"
 # The users of Amazon Beauty, on whom catalogue and history grow.

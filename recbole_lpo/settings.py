@@ -151,7 +151,10 @@ class RunSettings(Validated):
         (), list, "columns of the .item file; items with the same values are neighbours too"
     )
     eval_neighbours_alike: float = setting(
-        1.0, float, "what these weigh together, against the other neighbours of the median item", low=0
+        1.0,
+        float,
+        "what items with the same values weigh together, against the other neighbours of the median item",
+        low=0,
     )
     eval_chunk_items: int | None = setting(None, int, "items that are scored at once; by default by memory", low=1)
     warmup_ratio: float = setting(0.0, float, "share of all steps in which the learning rate rises", low=0, below=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -74,12 +74,7 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     with_neighbours = {run["model"]: found for run in runs if (found := run["protocol"].get("neighbours"))}
     lines += [
         f"{name}: ranked with what followed the items of a history in training, share {found['share']:g} "
-        f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g})"
-        + (
-            f" and what is like them by {', '.join(found['fields'])} ({found['alike']:g})."
-            if "fields" in found
-            else "."
-        )
+        f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g}){_alike(found)}."
         for name, found in with_neighbours.items()
     ]
     if first["protocol"].get("measured_on") == "valid":
@@ -91,6 +86,12 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
     )
     return [*lines, *_warnings(runs)]
+
+
+def _alike(neighbours: Mapping[str, Any]) -> str:
+    if "fields" not in neighbours:
+        return ""
+    return f" and what is like them by {', '.join(neighbours['fields'])} ({neighbours['alike']:g})"
 
 
 def _unseen(runs: Sequence[dict[str, Any]]) -> list[str]:
