@@ -1,34 +1,33 @@
-"""Running cases: a process for each measurement, the sides of a case in turns."""
+"""Running cases: the sides of a case in turns, process by process or step by step."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from benchmarks.cases import OURS, RECBOLE, Case, Side
 from benchmarks.machine import ROOT
+from benchmarks.processes import Measuring
 from benchmarks.results import ResultFile, find, is_timed
 from benchmarks.synthetic import Synthetic
+from benchmarks.turns import lead
 
 # A process that takes this many times as long as expected, and this long, hangs.
 _PATIENCE, _AT_LEAST = 10, 900
 _FIRST_SEED = 2020
 # Of the memory of the machine, what a case may need.
 _SHARE = 0.9
-# Characters of the log of a failed process that are shown.
-_LOG_END = 3000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One measurement of a side of a case."""
 
@@ -41,6 +40,11 @@ class Job:
         """What a measurement is stored with and found by."""
         named = {"case": self.case.name, "side": self.side.name}
         return {**named, "repetition": self.repetition, "settings": self.settings}
+
+    @property
+    def group(self) -> tuple[str, int] | None:
+        """What the jobs have in common whose steps are measured in turns."""
+        return (self.case.name, self.repetition) if self.case.step_by_step else None
 
     @property
     def asks_for_target(self) -> bool:
@@ -65,7 +69,7 @@ def jobs(cases: Sequence[Case], repeat: int | None = None) -> Iterator[Job]:
 
 
 class Schedule:
-    """Runs jobs one after the other, writes each result to the file, says how far it is."""
+    """Runs jobs one after the other, or in turns, writes each result to the file, says how far it is."""
 
     def __init__(
         self,
@@ -82,38 +86,61 @@ class Schedule:
 
     def run(self, every: Sequence[Job]) -> bool:
         """Returns whether all went well."""
-        well = True
+        well, begun = True, 0
         with tempfile.TemporaryDirectory(prefix="recbole_lpo-benchmarks-") as scratch:
-            for number, job in enumerate(every):
-                left = self._left(every[number:])
-                self._say(f"[{number + 1}/{len(every)}] {job.case.name} {job.side.name}, about {left} left")
-                measurement = job.key() | self._measurement(job, Path(scratch))
-                self._file.add(measurement)
-                self._say(f"    {_in_words(measurement)}")
-                well = well and "error" not in measurement
+            for group in _together(every):
+                left = self._left(every[begun:])
+                sides = ", ".join(job.side.name for job in group)
+                numbers = "-".join(str(begun + n) for n in sorted({1, len(group)}))
+                self._say(f"[{numbers}/{len(every)}] {group[0].case.name} {sides}, about {left} left")
+                begun += len(group)
+                for job, outcome in zip(group, self._outcomes(group, Path(scratch)), strict=True):
+                    measurement = job.key() | outcome
+                    self._file.add(measurement)
+                    self._say(f"    {_in_words(measurement)}")
+                    well = well and "error" not in measurement
         return well
 
-    def _measurement(self, job: Job, scratch: Path) -> dict[str, Any]:
+    def _outcomes(self, group: Sequence[Job], scratch: Path) -> list[dict[str, Any]]:
+        known = {job: self._known(job) for job in group}
+        measured = self._measured([job for job in group if known[job] is None], scratch)
+        return [known[job] or measured[job] for job in group]
+
+    def _known(self, job: Job) -> dict[str, Any] | None:
+        """What needs no measurement: why a side is left out, or a result on file."""
         head, case = self._file.content, job.case
         if job.side.needs_gb > _SHARE * head["machine"]["memory_gb"]:
             return {"left_out": f"needs {job.side.needs_gb:.0f} GB or more"}
+        if job.asks_for_target and case.name not in self._best:
+            return {"left_out": "RecBole has no result to reach"}
         if case.by_name and not job.asks_for_target:
             found = find(self._older, job.key(), head, timed=is_timed(case.name))
             if found:
                 self._know(job, found["figures"])
                 return {key: found[key] for key in ("figures", "measured")}
-        self._make_data(job.settings)
-        settings = job.settings
-        if job.asks_for_target:
-            if case.name not in self._best:
-                return {"left_out": "RecBole has no result to reach"}
-            settings = settings | {"target": self._best[case.name]}
-        started = perf_counter()
-        outcome = self._in_own_process(job, settings, scratch)
-        self._took[case.name, job.side.name] = perf_counter() - started
-        if "figures" in outcome:
-            self._know(job, outcome["figures"])
-        return outcome | {"measured": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+        return None
+
+    def _measured(self, group: Sequence[Job], scratch: Path) -> dict[Job, dict[str, Any]]:
+        """Measure the jobs at once, their steps in turns where there are several."""
+        running: dict[Job, Measuring] = {}
+        try:
+            for job in group:
+                self._make_data(job.settings)
+                running[job] = self._start(job, scratch, in_turns=len(group) > 1)
+            if len(group) > 1:
+                lead([one.process for one in running.values()])
+            for job, one in running.items():
+                one.wait()
+                self._took[job.case.name, job.side.name] = one.seconds / len(group)
+                if one.log:
+                    self._say(one.log)
+                if "figures" in one.outcome:
+                    self._know(job, one.outcome["figures"])
+        finally:
+            for one in running.values():
+                one.end()
+        now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+        return {job: one.outcome | {"measured": now} for job, one in running.items()}
 
     def _make_data(self, settings: dict[str, Any]) -> None:
         """Write the synthetic data of a case where it is not there yet; neither its time nor its memory counts."""
@@ -124,28 +151,17 @@ class Schedule:
             command = [sys.executable, "-m", "benchmarks.synthetic", json.dumps(settings["synthetic"]), str(folder)]
             subprocess.run(command, cwd=ROOT, check=True)
 
-    def _in_own_process(self, job: Job, settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-        threads = self._file.content["threads"]
-        job_file, result_file, log = scratch / "job.json", scratch / "result.json", scratch / "log.txt"
-        wanted = {"measure": job.case.measure, "side": job.side.path or job.side.name, "settings": settings}
-        folders = self._folders | {"scratch": str(scratch)}
-        job_file.write_text(json.dumps({**wanted, "folders": folders, "threads": threads}), encoding="utf-8")
-        result_file.unlink(missing_ok=True)
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        variables = {**os.environ, **counts, "PYTHONPATH": path}
-        command = [sys.executable, "-m", "benchmarks.worker", str(job_file), str(result_file)]
+    def _start(self, job: Job, scratch: Path, *, in_turns: bool) -> Measuring:
+        target = {"target": self._best[job.case.name]} if job.asks_for_target else {}
+        wanted = {
+            "measure": job.case.measure,
+            "side": job.side.path or job.side.name,
+            "settings": job.settings | target,
+            "folders": self._folders | {"scratch": str(scratch)},
+            "threads": self._file.content["threads"],
+        }
         limit = None if job.case.by_name else max(_AT_LEAST, _PATIENCE * job.case.expect)
-        with log.open("wb") as out:
-            try:
-                done = subprocess.run(command, cwd=scratch, env=variables, stdout=out, stderr=out, timeout=limit)
-            except subprocess.TimeoutExpired:
-                return {"error": f"stopped after {limit:.0f} s"}
-        if done.returncode == 0:
-            return {"figures": json.loads(result_file.read_text(encoding="utf-8"))}
-        # The log names folders of this machine: it is shown, not kept.
-        self._say(log.read_text(encoding="utf-8", errors="replace")[-_LOG_END:])
-        return {"error": f"killed by signal {-done.returncode}" if done.returncode < 0 else "failed"}
+        return Measuring(wanted, Path(tempfile.mkdtemp(dir=scratch)), limit=limit, in_turns=in_turns)
 
     def _know(self, job: Job, figures: dict[str, Any]) -> None:
         if job.case.measure == "end_to_end" and job.side.name == RECBOLE:
@@ -154,6 +170,12 @@ class Schedule:
     def _left(self, rest: Sequence[Job]) -> str:
         seconds = sum(self._took.get((job.case.name, job.side.name), job.case.expect) for job in rest)
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _together(every: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs that are measured at once: one, or all sides of a repetition of a case whose steps go in turns."""
+    for _, same in groupby(enumerate(every), lambda one: one[1].group or one[0]):
+        yield [job for _, job in same]
 
 
 def _in_words(measurement: dict[str, Any]) -> str:

@@ -8,16 +8,20 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks import turns
+
 
 def main() -> None:
-    """Measure what the job file says (measure, side, settings, folders, threads) and write the figures."""
+    """Measure what the job file says (measure, side, settings, folders, threads, in_turns) and write the figures."""
     _go_first_when_memory_runs_out()
     job_file, result_file = sys.argv[1:]
     # RecBole's Config reads the command line.
     del sys.argv[1:]
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    if job["in_turns"]:
+        turns.take_part()
     import torch
 
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
     measure = importlib.import_module(f"benchmarks.measure.{job['measure']}").measure
     figures = measure(job["side"], job["settings"], job["folders"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import memory
+from benchmarks import memory, turns
 from recbole_lpo.core.item_softmax import target_nll
 from recbole_lpo.trainer.memory import keep_freed_memory
 
@@ -17,8 +17,8 @@ _COLUMNS = 8192
 
 
 def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dict[str, float]:
-    """settings: `targets`, `items`, `width`, `seconds`: repeat until they have passed, the first time not counted where
-    there are more. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks), or
+    """settings: `targets`, `items`, `width`; `warm_steps`, which are not counted, then `min_steps` and more until
+    `seconds` have passed. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks), or
     `matmuls`: the three that any exact loss needs, chunked, and nothing else.
 
     All keep freed memory, as runs of ours do, so that only the computation differs. above_mb: peak over the inputs and
@@ -31,13 +31,14 @@ def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dic
     hidden = torch.randn((settings["targets"], settings["width"]), generator=draw).requires_grad_()
     target = torch.randint(1, settings["items"], (settings["targets"],), generator=draw)
     memory.start_again()
-    before, seconds, begun = memory.resident(), [], perf_counter()
-    while not seconds or perf_counter() - begun < settings["seconds"]:
+    before, seconds, warm = memory.resident(), [], settings["warm_steps"]
+    while len(seconds) < warm + settings["min_steps"] or sum(seconds[warm:]) < settings["seconds"]:
         table.grad = hidden.grad = None
         started = perf_counter()
         _STEPS[side](hidden, table, target)
         seconds.append(perf_counter() - started)
-    counted = seconds[1:] or seconds
+        turns.hand_over()
+    counted = seconds[warm:]
     gradients = sum(leaf.grad.numel() * leaf.grad.element_size() for leaf in (table, hidden)) / 1e6
     return {
         "step_seconds": sum(counted) / len(counted),

@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-from benchmarks import memory
+from benchmarks import memory, turns
 from benchmarks.measure.reference import reference_for
 from benchmarks.sides import build
 
@@ -28,6 +28,7 @@ class _StepTimes:
     def __init__(self, optimizer, *, warm_steps: int, min_steps: int, max_steps: int, seconds: float) -> None:
         self._warm, self._min, self._max, self._seconds = warm_steps, min_steps, max_steps, seconds
         self._done = 0
+        self._waited = 0.0
         self.first_batch_at: float | None = None
         self.prepared_peak = self.prepared = 0.0
         self._zero_grad = optimizer.zero_grad
@@ -40,17 +41,22 @@ class _StepTimes:
             self.first_batch_at, self.prepared_peak = perf_counter(), memory.peak()
             memory.start_again()
             self.prepared = memory.resident()
-            self._started = perf_counter()
+            self._started = self._now()
         return self._zero_grad(*arguments, **named)
 
     def _after_step(self) -> None:
         self._done += 1
-        now = perf_counter()
+        now = self._now()
         if self._done == self._warm:
             self._started = now
         self.steps, self.seconds = self._done - self._warm, now - self._started
         if self.steps >= self._max or (self.steps >= self._min and self.seconds >= self._seconds):
             raise _Enough
+        self._waited += turns.hand_over()
+
+    def _now(self) -> float:
+        """Seconds of its own turns."""
+        return perf_counter() - self._waited
 
 
 def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dict[str, float]:
