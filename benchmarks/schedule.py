@@ -88,7 +88,7 @@ class Schedule:
         """Returns whether all went well."""
         well, begun = True, 0
         with tempfile.TemporaryDirectory(prefix="recbole_lpo-benchmarks-") as scratch:
-            for group in _together(every):
+            for group in together(every):
                 left = self._left(every[begun:])
                 sides = ", ".join(job.side.name for job in group)
                 numbers = "-".join(str(begun + n) for n in sorted({1, len(group)}))
@@ -172,7 +172,7 @@ class Schedule:
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _together(every: Sequence[Job]) -> Iterator[list[Job]]:
+def together(every: Sequence[Job]) -> Iterator[list[Job]]:
     """Jobs that are measured at once: one, or all sides of a repetition of a case whose steps go in turns."""
     for _, same in groupby(enumerate(every), lambda one: one[1].group or one[0]):
         yield [job for _, job in same]

@@ -18,8 +18,8 @@ _COLUMNS = 8192
 
 def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dict[str, float]:
     """settings: `targets`, `items`, `width`; `warm_steps`, which are not counted, then `min_steps` and more until
-    `seconds` have passed. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks), or
-    `matmuls`: the three that any exact loss needs, chunked, and nothing else.
+    `seconds` have passed. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks),
+    or `matmuls`: the three that any exact loss needs, chunked, and nothing else.
 
     All keep freed memory, as runs of ours do, so that only the computation differs. above_mb: peak over the inputs and
     their gradients.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks.cases import Case, Side, cases
 from benchmarks.goals import GOALS, Goal
-from benchmarks.schedule import jobs
+from benchmarks.schedule import jobs, together
 
 DATASETS = ("amazon-beauty", "ml-100k")
 
@@ -31,6 +31,16 @@ def test_the_sides_of_a_case_take_turns():
     assert order == [
         (0, "ours"), (0, "recbole"), (0, "aside"), (1, "recbole"), (1, "ours"), (2, "ours"), (2, "recbole"),
     ]  # fmt: skip
+
+
+def test_what_differs_by_less_than_the_machine_does_is_measured_step_by_step():
+    every = cases(DATASETS, quick=False)
+    alike = {case.name for case in every if case.name.startswith(("preference/", "catalogue/loss/"))}
+    assert {case.name for case in every if case.step_by_step} == alike
+    case = Case("a", "training", {}, (Side("x"), Side("y")), repeat=2, step_by_step=True)
+    alone = Case("b", "training", {}, (Side("alone"),))
+    groups = [[(job.repetition, job.side.name) for job in group] for group in together(list(jobs([case, alone])))]
+    assert groups == [[(0, "x"), (0, "y")], [(1, "y"), (1, "x")], [(0, "alone")]]
 
 
 def test_recbole_always_goes_first_where_its_result_is_the_target():

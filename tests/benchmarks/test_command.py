@@ -33,6 +33,20 @@ def test_a_quick_run_measures_both_sides_prints_the_table_and_keeps_the_figures(
     assert all(0 < figures["baseline_mb"] < figures["peak_mb"] for figures in (ours, theirs))
 
 
+def test_sides_whose_steps_go_in_turns_are_all_measured(tmp_path):
+    data = write_atomic(tmp_path / "data", "toy", toy_rows())
+    command = [
+        sys.executable, "-m", "benchmarks", "--quick", "--only=preference", "--sides=SASRec,LPOSASRec",
+        "--datasets=toy", f"--data_path={data}", "--threads=1", f"--results={tmp_path / 'results'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
+    assert "[1-2/2] preference/toy SASRec, LPOSASRec" in done.stderr and "| LPOSASRec |" in done.stdout
+    kept = json.loads(next((tmp_path / "results").glob("*.json")).read_text(encoding="utf-8"))["measurements"]
+    assert [one["side"] for one in kept] == ["SASRec", "LPOSASRec"]
+    assert all(one["figures"]["steps"] == one["figures"]["steps_per_epoch"] == 1 for one in kept)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
