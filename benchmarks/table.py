@@ -60,6 +60,8 @@ def _about(head: Mapping[str, Any], figures: Mapping[tuple[str, str], Mapping[st
         + (_MEDIANS if any(found.get("n", 1) > 1 for (case, _), found in figures.items() if is_timed(case)) else _ONCE),
         "Memory is what the process held at its peak, imports included: from start to end for epochs, during that "
         "phase for preparation, evaluation and single steps.",
+        "Objectives side by side, and losses, run at once, a step of each in its turn: what slows the machine down "
+        "slows all of them. Each finds the caches full of the others' data, so a step takes longer than alone.",
         "RecBole runs its own trainer on its own rows; autograd's anomaly mode is on there because importing its "
         "sequential models turns it on. In evaluation it computes Hit, NDCG and MRR; ours computes those of head and "
         "tail, and coverage, as well.",

@@ -25,7 +25,7 @@ def alike_items(values: sparse.csr_matrix, *, most: int = 30, most_holders: int 
     n_items = values.shape[0]
     holders = np.bincount(values.indices, minlength=values.shape[1])
     telling = (holders > 1) & (holders <= most_holders)
-    weight = np.where(telling, np.log(n_items / np.maximum(holders, 1)), 0.0)
+    weight = np.where(telling, np.log(max(n_items, 1) / np.maximum(holders, 1)), 0.0)
     weighted = (values.astype(bool) @ sparse.diags(weight)).tocsr()
     weighted.eliminate_zeros()
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())

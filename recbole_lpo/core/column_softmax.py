@@ -1,9 +1,9 @@
 """The likelihood of the targets without the (B, N) scores of all items: a walk over the catalogue in chunks of columns.
 
 The forward pass keeps a running maximum and sum for each row (the online softmax of Milakov and Gimelshein,
-arXiv 1805.02867); the backward pass finds the probabilities of the first items kept, makes those of each further chunk
-again, and writes the gradient of each item once. A chunk of scores fits the cache of a processor, so on a CPU this is
-faster than the scores as a whole, whatever memory there is.
+arXiv 1805.02867), or the sum alone where no score can be large; the backward pass finds the probabilities of the first
+items kept, makes those of each further chunk again, and writes the gradient of each item once. A chunk of scores fits
+the cache of a processor, so on a CPU this is faster than the scores as a whole, whatever memory there is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _BITS = 1 / math.log(2)
 
 # 2 MB of float32 scores on a CPU, where a chunk should stay in the cache; elsewhere a launch should have enough to do.
 _CHUNK_CELLS_CPU, _CHUNK_CELLS = 2**19, 2**24
+
+# Scores between -60 and 60 bits (41 nats) and the sums of their powers are far from what float32 cannot hold, so none
+# has to be taken relative to the largest of its row: on a CPU this saves a tenth of the time of the loss.
+_NEAR_ZERO = 60.0
 
 # Chunks are multiples of this: 255 items in place of 256 cost a fifth more time.
 _LANES = 64
@@ -73,15 +77,18 @@ class _ColumnSoftmax(Function):
         in_bits = hidden * _BITS
         # Finite, so that a row in which all items so far have a bias of -inf does not become nan.
         lowest = torch.finfo(hidden.dtype).min
-        top, total = hidden.new_full((n_rows,), lowest), hidden.new_zeros(n_rows)
-        tops = hidden.new_empty(len(walk), n_rows)
-        for (begin, end), higher in zip(walk, tops, strict=True):
+        shifted = not _near_zero(in_bits, item_table, bias)
+        top, total = hidden.new_full((n_rows,), lowest if shifted else 0.0), hidden.new_zeros(n_rows)
+        tops = hidden.new_empty(len(walk), n_rows) if shifted else None
+        for number, (begin, end) in enumerate(walk):
             scores = _chunk_of(store, n_rows, min(begin, n_kept), end - begin)
             _score(in_bits, item_table, bias, begin, end, out=scores)
-            torch.maximum(top, scores.amax(dim=1), out=higher)
-            scores.sub_(higher[:, None]).exp2_()
-            total.mul_(torch.exp2(top - higher)).add_(scores.sum(dim=1))
-            top = higher
+            if shifted:
+                higher = torch.maximum(top, scores.amax(dim=1), out=tops[number])
+                scores.sub_(higher[:, None])
+                total.mul_(torch.exp2(top - higher))
+                top = higher
+            total.add_(scores.exp2_().sum(dim=1))
         own = (in_bits * item_table[target]).sum(dim=1)
         if bias is not None:
             own = own + bias[target] * _BITS
@@ -102,16 +109,20 @@ class _ColumnSoftmax(Function):
         grad_bias = bias.new_empty(bias.shape) if needs_bias else None
         # Not that of the forward pass: a tensor that is saved may not be written to.
         place = hidden.new_empty(n_rows * ctx.walk[0][1])
+        weight = grad / total
         for number, (begin, end) in enumerate(ctx.walk):
             if begin < ctx.n_kept:
                 prob = _chunk_of(store, n_rows, begin, end - begin)
             else:
                 prob = _chunk_of(place, n_rows, 0, end - begin)
                 _score(in_bits, item_table, bias, begin, end, out=prob)
-                prob.sub_(tops[number, :, None]).exp2_()
+                if tops is not None:
+                    prob.sub_(tops[number, :, None])
+                prob.exp2_()
             # Relative to the maximum of its time, kept or not: the same digits. What makes probabilities of that is a
             # factor for each row, and goes where there are few numbers.
-            weight = grad * torch.exp2(tops[number] - top) / total
+            if tops is not None:
+                weight = grad * torch.exp2(tops[number] - top) / total
             if needs_hidden:
                 rows = item_table[begin:end].to(hidden.dtype)
                 grad_hidden.addcmul_(torch.mm(prob, rows), weight[:, None])
@@ -126,6 +137,21 @@ class _ColumnSoftmax(Function):
         if needs_bias:
             grad_bias.index_add_(0, target, grad.to(grad_bias.dtype), alpha=-1)
         return grad_hidden, grad_table, grad_bias, None, None, None
+
+
+def _near_zero(in_bits: Tensor, item_table: Tensor, bias: Tensor | None) -> bool:
+    """Whether every score, in bits, is small for certain: by the lengths of its two vectors."""
+    # A GPU would have to wait for the answer.
+    if in_bits.device.type != "cpu" or not len(in_bits):
+        return False
+    largest = _longest(in_bits) * _longest(item_table.to(in_bits.dtype))
+    if bias is not None:
+        largest += float(bias.abs().max()) * _BITS
+    return largest <= _NEAR_ZERO
+
+
+def _longest(rows: Tensor) -> float:
+    return float(torch.linalg.vector_norm(rows, dim=1).max())
 
 
 def _chunk_of(store: Tensor, n_rows: int, begin: int, size: int) -> Tensor:

@@ -22,5 +22,6 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if x.device.type != "cpu" or kept == 0:
         return functional.dropout(x, p)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    mask = draws[: x.numel()] < kept - _GRAIN // 2
-    return x * mask.to(x.dtype).mul_(_GRAIN / kept).view(x.shape)
+    # Compared into numbers: a mask of booleans would have to be made into these.
+    mask = torch.lt(draws[: x.numel()], kept - _GRAIN // 2, out=x.new_empty(x.numel()))
+    return x * mask.mul_(_GRAIN / kept).view(x.shape)

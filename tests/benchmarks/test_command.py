@@ -34,7 +34,7 @@ def test_a_quick_run_measures_both_sides_prints_the_table_and_keeps_the_figures(
 
 
 def test_sides_whose_steps_go_in_turns_are_all_measured(tmp_path):
-    data = write_atomic(tmp_path / "data", "toy", toy_rows())
+    data = write_atomic(tmp_path / "data", "toy", toy_rows(n_items=80))
     command = [
         sys.executable, "-m", "benchmarks", "--quick", "--only=preference", "--sides=SASRec,LPOSASRec",
         "--datasets=toy", f"--data_path={data}", "--threads=1", f"--results={tmp_path / 'results'}",

@@ -14,13 +14,13 @@ from tests.conftest import ROOT
 _WORKER = """
 import sys, time
 from benchmarks import turns
-name, steps, log = sys.argv[1], int(sys.argv[2]), open(sys.argv[3], "a", buffering=1)
+name, steps, log = sys.argv[1], int(sys.argv[2]), open(sys.argv[3], "ab", buffering=0)
 turns.take_part()
 print("what a library prints")
 for step in range(steps):
-    log.write(name)
+    log.write(name.encode())
     time.sleep(0.01)
-    log.write(name + " ")
+    log.write(name.encode() + b" ")
     waited = turns.hand_over()
     assert waited > 0
 if name == "c":

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from recbole_lpo.core import column_softmax
 from recbole_lpo.core.column_softmax import column_nll
 
 fast = settings(max_examples=40, deadline=None)
@@ -55,6 +56,34 @@ def test_in_float32_scores_of_any_size_give_what_float64_gives_within_rounding(s
     for one, other, size in zip(ours, theirs, [1, 1, scale, 1], strict=True):
         assert one.isfinite().all()
         torch.testing.assert_close(one.double() / size, other / size, rtol=1e-4, atol=20 * rounding + 1e-6)
+
+
+@fast
+@given(st.integers(0, 10_000), st.floats(0.01, 5), st.sampled_from([RECOMPUTED, KEPT]))
+def test_scores_that_need_no_shift_give_the_same_with_one(seed, scale, kept_cells):
+    leaves, target = case(seed, 5, 40, scale=scale, dtype=torch.float32)
+    found = []
+    for near_zero in (60.0, -1.0):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(column_softmax, "_NEAR_ZERO", near_zero)
+            loss = column_nll(*leaves[:2], target, bias=leaves[2], chunk=7, kept_cells=kept_cells)
+        found.append(value_and_gradients(loss, leaves))
+    for plain, shifted in zip(*found, strict=True):
+        torch.testing.assert_close(plain, shifted, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("bits", [59.9, 60.1, 130.0])
+def test_scores_at_either_end_of_what_needs_no_shift_lose_nothing(sign, bits):
+    n_items, score = 5000, sign * bits * 0.6931471805599453
+    hidden = torch.full((3, 1), score).requires_grad_()
+    table = torch.ones(n_items, 1).requires_grad_()
+    found = column_nll(hidden, table, torch.tensor([0, 1, 4999]), chunk=64)
+    torch.testing.assert_close(found, torch.full((3,), 8.517193191416238), rtol=0, atol=2e-5)
+    (gradient,) = torch.autograd.grad(found.sum(), table)
+    expected = torch.full((n_items, 1), 3 * score / n_items)
+    expected[[0, 1, 4999]] -= score
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=0)
 
 
 @fast
