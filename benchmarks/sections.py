@@ -63,7 +63,8 @@ def objectives(figures: Figures) -> str:
 def losses(figures: Figures) -> str:
     """The loss over whole catalogues by itself."""
     start, rows = "catalogue/loss/", []
-    for case in dict.fromkeys(case for case, _ in figures if case.startswith(start)):
+    sizes = {int(case.removeprefix(start)) for case, _ in figures if case.startswith(start)}
+    for case in (f"{start}{size}" for size in sorted(sizes)):
         cells = [_cell(figures.get((case, side), {}), "step_seconds", "above_mb") for side in _LOSSES]
         rows.append([_thousands(case.removeprefix(start)), *cells])
     head = "loss of 2,048 targets and its gradients; memory above these and the inputs; items"

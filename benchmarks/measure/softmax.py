@@ -13,7 +13,7 @@ from benchmarks import memory, turns
 from recbole_lpo.core.item_softmax import target_nll
 from recbole_lpo.trainer.memory import keep_freed_memory
 
-# Of 256 to 8,192 at a time the products alone are fastest so: scores of 2,048 targets stay in the cache.
+# Of 256 to 8,192 at a time the products alone are mostly fastest so: scores of 2,048 targets stay in the cache.
 _COLUMNS = 256
 
 
