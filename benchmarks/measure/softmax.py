@@ -65,9 +65,12 @@ def _linear_cross_entropy(hidden: Tensor, table: Tensor, target: Tensor) -> None
 @torch.no_grad()
 def _matmuls(hidden: Tensor, table: Tensor, target: Tensor) -> None:
     hidden.grad, table.grad = torch.zeros_like(hidden), torch.empty_like(table)
+    # New memory for every chunk would take longer than what is computed in it needs.
+    place = hidden.new_empty(len(hidden) * min(_COLUMNS, len(table)))
     for rows, gradient in zip(table.split(_COLUMNS), table.grad.split(_COLUMNS), strict=True):
-        scores = hidden @ rows.T
-        hidden.grad += scores @ rows
+        scores = place[: len(hidden) * len(rows)].view(len(hidden), len(rows))
+        torch.mm(hidden, rows.T, out=scores)
+        hidden.grad.addmm_(scores, rows)
         torch.mm(scores.T, hidden, out=gradient)
 
 

@@ -119,9 +119,9 @@ class _ColumnSoftmax(Function):
                 if tops is not None:
                     prob.sub_(tops[number, :, None])
                 prob.exp2_()
-            # Relative to the maximum of its time, kept or not: the same digits. What makes probabilities of that is a
-            # factor for each row, and goes where there are few numbers.
             if tops is not None:
+                # Relative to the maximum of its time, kept or not: the same digits. What makes probabilities of that is
+                # a factor for each row, and goes where there are few numbers.
                 weight = grad * torch.exp2(tops[number] - top) / total
             if needs_hidden:
                 rows = item_table[begin:end].to(hidden.dtype)
@@ -144,14 +144,11 @@ def _near_zero(in_bits: Tensor, item_table: Tensor, bias: Tensor | None) -> bool
     # A GPU would have to wait for the answer.
     if in_bits.device.type != "cpu" or not len(in_bits):
         return False
-    largest = _longest(in_bits) * _longest(item_table.to(in_bits.dtype))
+    longest = [torch.linalg.vector_norm(rows, dim=1, dtype=in_bits.dtype).max() for rows in (in_bits, item_table)]
+    largest = float(longest[0] * longest[1])
     if bias is not None:
         largest += float(bias.abs().max()) * _BITS
     return largest <= _NEAR_ZERO
-
-
-def _longest(rows: Tensor) -> float:
-    return float(torch.linalg.vector_norm(rows, dim=1).max())
 
 
 def _chunk_of(store: Tensor, n_rows: int, begin: int, size: int) -> Tensor:
