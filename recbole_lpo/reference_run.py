@@ -82,6 +82,11 @@ def attach_reference(model, config, dataset) -> None:
             f"pref_reference = {folder}: reads histories of {found['MAX_ITEM_LIST_LENGTH']} items, "
             f"MAX_ITEM_LIST_LENGTH is {config['MAX_ITEM_LIST_LENGTH']}. They must be equal."
         )
+    if not (folder / METRICS).is_file():
+        raise InputError(
+            f"pref_reference = {folder}: its training has not finished. End it with --resume={folder}, "
+            "or name the folder of a finished run."
+        )
     policy_class = encoding_class(backbone)
     if policy_class.training_states is not type(model).training_states:
         raise InputError(

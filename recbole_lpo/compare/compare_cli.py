@@ -35,7 +35,8 @@ options
   --seeds=N           how many (2020, 2021, ...), or a list: --seeds=[1,2,3]. Default: 1
   --study=FILE        yaml with `datasets`, `seeds`, `settings` (of all runs), `baseline`, and `runs`: the name of a
                       row -> its settings, `model` among them. A row with `weights_of: ROW` is not trained: it ranks
-                      with the weights of that row, and may set eval_neighbours, eval_logit_adjust, ... of its own
+                      with the weights of that row, and may set eval_neighbours, eval_logit_adjust, ... of its own.
+                      One with `reference_of: ROW` has that row's run of the same seed as its reference policy
   --baseline=ROW      what the others are tested against
   --tuned=DIR[,DIR]   folders of `recbole-lpo tune`: a row takes the best settings found for its model and dataset
   --output=DIR        default: compare/<name of the study file, or the models>

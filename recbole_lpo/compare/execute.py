@@ -90,9 +90,9 @@ def execute(
 
 
 def _next(waiting: Sequence[Run], started: Sequence[_Started]) -> Run | None:
-    """The first whose weights, where they are another run's, will not get any better."""
+    """The first that rests on no run that is still to come."""
     to_come = [*waiting, *(one.run for one in started)]
-    return next((run for run in waiting if run.source is None or run.source not in to_come), None)
+    return next((run for run in waiting if not any(other in to_come for other in run.rests_on)), None)
 
 
 def _start(run: Run, output: Path, jobs: int, plugins: Sequence[str]) -> _Started:
@@ -118,7 +118,7 @@ def _start(run: Run, output: Path, jobs: int, plugins: Sequence[str]) -> _Starte
         raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None
     try:
         weights_of = run.source and str(run.source.folder(output))
-        told = {"settings": run.settings, "plugins": list(plugins), "weights_of": weights_of}
+        told = {"settings": run.told(output), "plugins": list(plugins), "weights_of": weights_of}
         process.stdin.write((json.dumps(told, default=str) + "\n").encode())
         process.stdin.flush()
     except BrokenPipeError:

@@ -17,7 +17,7 @@ from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
 from recbole_lpo.compare.regrouped import regrouped, split_differs
 from recbole_lpo.compare.significance import Height, heights_above_curve
-from recbole_lpo.compare.study import WEIGHTS_OF, Study
+from recbole_lpo.compare.study import REFERENCE_OF, WEIGHTS_OF, Study
 from recbole_lpo.run_folder import METRICS, read_history
 from recbole_lpo.trainer.selection import selected_folder
 
@@ -42,6 +42,7 @@ class Row:
     histories  for each seed, a record an epoch
     n_trials   how many trials of a search its settings had, 0 for none
     weights_of the method that was trained, where this one ranks with its weights; "" where it is trained itself
+    reference_of  the method whose runs are its reference policies; "" where it needs none, or has others
     tails      definition of the tail -> what it is there; empty where deciles are not known, or other users
     """
 
@@ -56,6 +57,7 @@ class Row:
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
     n_trials: int = 0
     weights_of: str = ""
+    reference_of: str = ""
     tails: dict[str, Tail] = field(default_factory=dict)
 
     def values(self, metric: str) -> np.ndarray:
@@ -122,6 +124,7 @@ def gather(study: Study, output: Path, *, seed: int = 0) -> list[DatasetResults]
                 row,
                 n_trials=study.n_trials(row.method, dataset),
                 weights_of=str(study.methods[row.method].get(WEIGHTS_OF, "")),
+                reference_of=str(study.methods[row.method].get(REFERENCE_OF, "")),
             )
             for row in one.rows
         ]

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lpo.compare.tuned import Tuned, read_tuned
+from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
+from recbole_lpo.model import parts_of
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import is_model, model_names
 from recbole_lpo.settings import KEYS, RunSettings
@@ -21,6 +23,8 @@ _KEYS = ("datasets", "seeds", "settings", "runs", "baseline")
 FIRST_SEED = 2020
 # A row with it is not trained: it ranks with the weights of the row that it names.
 WEIGHTS_OF = "weights_of"
+# A row with it has the run of the row that it names, of the same dataset and seed, as its reference policy.
+REFERENCE_OF = "reference_of"
 _AFTER_TRAINING = {key for key in KEYS if key.startswith("eval_")} | {"eval_batch_size", "topk", "metrics"}
 
 
@@ -28,7 +32,8 @@ _AFTER_TRAINING = {key for key in KEYS if key.startswith("eval_")} | {"eval_batc
 class Run:
     """One training: a method (the name of its row), a dataset, a seed, and all settings that it is given.
 
-    source: the run whose weights it ranks with; None where it is trained itself
+    source     the run whose weights it ranks with; None where it is trained itself
+    reference  the run that is its reference policy; None where it needs none, or has one by its settings
     """
 
     method: str
@@ -36,6 +41,7 @@ class Run:
     seed: int
     settings: dict[str, Any]
     source: Run | None = None
+    reference: Run | None = None
 
     @property
     def digest(self) -> str:
@@ -45,9 +51,20 @@ class Run:
         vectors = [vectors] if isinstance(vectors, str) else vectors
         data = fingerprint([*folder.glob(f"{self.dataset}.*"), *map(Path, vectors)])
         settings = {key: value for key, value in self.settings.items() if key != "data_path"}
-        told = [settings, data, *([self.source.digest] if self.source else [])]
+        told = [settings, data, *(run.digest for run in self.rests_on)]
         text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def rests_on(self) -> tuple[Run, ...]:
+        """The runs that must have ended before it can begin."""
+        return tuple(run for run in (self.source, self.reference) if run)
+
+    def told(self, output: Path) -> dict[str, Any]:
+        """The settings that its process is given, the folder of its reference policy among them."""
+        if self.reference is None:
+            return self.settings
+        return {**self.settings, "pref_reference": str(self.reference.folder(output).resolve())}
 
     def folder(self, output: Path) -> Path:
         """Its run folder in the folder of the comparison."""
@@ -63,7 +80,8 @@ class Run:
 class Study:
     """A comparison.
 
-    methods   name of the row -> its settings, `model` among them, and `weights_of` where it ranks with those of another
+    methods   name of the row -> its settings, `model` among them, `weights_of` where it ranks with those of another,
+              `reference_of` where another is its reference policy
     settings  those of every row
     tuned     (model, dataset) -> what a search has found for it
     """
@@ -87,7 +105,13 @@ class Study:
     def _run(self, method: str, dataset: str, seed: int) -> Run:
         own = dict(self.methods[method])
         if WEIGHTS_OF not in own:
-            return Run(method, dataset, seed, {**self._settings(own, dataset), "dataset": dataset, "seed": seed})
+            named = own.pop(REFERENCE_OF, None)
+            settings = {**self._settings(own, dataset), "dataset": dataset, "seed": seed}
+            if named is None:
+                return Run(method, dataset, seed, settings)
+            # That of the trials of a search, of their one seed, gives way.
+            settings.pop("pref_reference", None)
+            return Run(method, dataset, seed, settings, reference=self._run(named, dataset, seed))
         source = self._run(own.pop(WEIGHTS_OF), dataset, seed)
         # Only the epoch that `valid_metric` chose is measured again.
         return Run(method, dataset, seed, {**source.settings, **own, "also_select": []}, source)
@@ -115,8 +139,9 @@ def study_of(
     """A study from names, from a yaml file, or from both (what is given here comes after what the file says).
 
     file: `datasets` (list), `seeds` (list, or how many), `settings` (for every run), `runs` (name of the row -> its
-    settings, `model` among them, or `weights_of`, another row, and what of the ranking is other than there), `baseline`
-    (name of a row). tuned: folders of searches. Raises InputError naming what is wrong.
+    settings, `model` among them, or `weights_of`, another row, and what of the ranking is other than there; with
+    `reference_of`, the row that is its reference policy), `baseline` (name of a row). tuned: folders of searches.
+    Raises InputError naming what is wrong.
     """
     found = read_yaml(file) if file else {}
     for key in found:
@@ -141,6 +166,9 @@ def study_of(
             f"baseline = {wanted}: is no row.{did_you_mean(str(wanted), methods)} Rows: {', '.join(methods)}."
         )
     shared = {**_mapping(found.get("settings"), "settings", file), **(settings or {})}
+    for name, own in methods.items():
+        if REFERENCE_OF in own:
+            _check_reference(name, own, methods)
     for where, given in (
         ("the settings of all runs", shared),
         *((f"runs.{name}", own) for name, own in methods.items()),
@@ -179,6 +207,26 @@ def _model_of(name: str, own: Mapping[str, Any], methods: Mapping[str, Mapping[s
                 f"{', '.join(sorted(_AFTER_TRAINING))}. Leave {key} out, or weights_of."
             )
     return methods[source].get("model", source)
+
+
+def _check_reference(name: str, own: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> None:
+    named = own[REFERENCE_OF]
+    objective, _ = parts_of(own["model"]) or (None, None)
+    if objective not in NEEDS_REFERENCE:
+        raise InputError(
+            f"runs.{name}: reference_of = {named}: {own['model']} has no reference policy. Leave it out; the "
+            f"objectives that have one are {', '.join(sorted(NEEDS_REFERENCE))}."
+        )
+    if own.get("pref_reference") is not None:
+        raise InputError(
+            f"runs.{name}: pref_reference = {own['pref_reference']}, and reference_of = {named}. Leave one of them out."
+        )
+    allowed = [row for row, given in methods.items() if not {WEIGHTS_OF, REFERENCE_OF} & given.keys()]
+    if named not in allowed:
+        raise InputError(
+            f"runs.{name}: reference_of = {named}: is no row that is trained without another."
+            f"{did_you_mean(str(named), allowed)} Allowed: {', '.join(allowed)}."
+        )
 
 
 def _mapping(value: Any, name: str, file: str | None) -> dict[str, Any]:

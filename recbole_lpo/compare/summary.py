@@ -38,6 +38,11 @@ def notes(one: DatasetResults) -> list[str]:
         if row.weights_of
     ]
     lines += [
+        f"{row.method}: its reference policy is {row.reference_of} of the same seed."
+        for row in one.rows
+        if row.reference_of
+    ]
+    lines += [
         f"{row.method}: trained with another head and tail, measured on those of {one.baseline}; what its lists hold "
         "of the tail is left out."
         for row in one.rows

@@ -133,6 +133,35 @@ def test_rows_with_the_weights_of_another_rank_them_again_and_train_nothing(comm
     assert json.loads(capsys.readouterr().out)[0]["test"] == of_other["test"]
 
 
+REFERENCED = """
+datasets: [toy]
+seeds: [2021, 2022]
+runs:
+  DPO: {model: DPOSASRec, learning_rate: 1.0e-9, reference_of: SASRec}
+  SASRec: {epochs: 2}
+  too fast: {model: SASRec, learning_rate: 1.0e+30}
+  of nothing: {model: SDPOSASRec, reference_of: too fast}
+"""
+
+
+def test_rows_with_a_reference_of_another_row_start_from_its_run_of_the_same_seed(command, tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text(REFERENCED)
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "of nothing seed 2021: FAILED: error: pref_reference" in said.err
+    assert "has not finished" in said.err
+    assert "DPO: its reference policy is SASRec of the same seed." in said.out
+    # No reference was trained beside them.
+    assert not (tmp_path / "runs").exists()
+    for seed in (2021, 2022):
+        [tuned], [plain] = (
+            [json.loads(path.read_text()) for path in tmp_path.glob(f"out/runs/toy/{row}/{seed}-*/metrics.json")]
+            for row in ("DPO", "SASRec")
+        )
+        # At that learning rate its weights are still those that it started from.
+        assert tuned["test"] == plain["test"]
+
+
 def _hash(name):
     return hashlib.sha256(name.encode()).hexdigest()[:6]
 

@@ -68,6 +68,37 @@ def test_a_row_with_weights_of_another_is_that_run_with_a_ranking_of_its_own(tmp
     assert Run("neighbours", "toy", 3, again.settings).folder(tmp_path) != again.folder(tmp_path)
 
 
+ON_A_REFERENCE = """
+datasets: toy
+seeds: [3, 4]
+runs:
+  DPO: {model: DPOSASRec, learning_rate: 1.0e-5, reference_of: plain}
+  plain: {model: SASRec}
+  again: {weights_of: DPO, eval_neighbours: 0.5}
+"""
+
+
+def test_a_row_with_a_reference_of_another_row_has_the_run_of_its_own_seed_with_that_rows_settings(tmp_path):
+    runs = {(run.method, run.seed): run for run in study_of(file=written(tmp_path, ON_A_REFERENCE)).runs()}
+    for seed in (3, 4):
+        own, plain = runs["DPO", seed], runs["plain", seed]
+        assert own.reference == plain
+        assert own.told(tmp_path) == {**own.settings, "pref_reference": str(plain.folder(tmp_path).resolve())}
+        assert "learning_rate" not in plain.settings
+        assert plain.told(tmp_path) == plain.settings
+        assert (runs["again", seed].source, runs["again", seed].reference) == (own, None)
+
+
+def test_another_reference_makes_another_run(tmp_path):
+    def folder(text):
+        return study_of(file=written(tmp_path, text)).runs()[0].folder(tmp_path)
+
+    first = folder(ON_A_REFERENCE)
+    assert folder(ON_A_REFERENCE) == first
+    assert folder(ON_A_REFERENCE.replace("{model: SASRec}", "{model: SASRec, epochs: 3}")) != first
+    assert folder(ON_A_REFERENCE.replace(", reference_of: plain", "")) != first
+
+
 def test_another_setting_seed_or_file_makes_another_folder(tmp_path):
     data_path = str(write_atomic(tmp_path, "toy", toy_rows()))
     settings = {"model": "SASRec", "epochs": 1, "data_path": data_path, "dataset": "toy", "seed": 1}
@@ -119,6 +150,10 @@ def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
         ("runs: {SASRec: , b: {weights_of: SASrec}}\ndatasets: [a]", "weights_of = SASrec.*Did you mean 'SASRec'"),
         ("runs: {SASRec: , b: {weights_of: SASRec}, c: {weights_of: b}}\ndatasets: [a]", "no row that is trained"),
         ("runs: {SASRec: , b: {weights_of: SASRec, pref_tau: 2}}\ndatasets: [a]", "pref_tau: training depends"),
+        ("runs: {SASRec: , SimPOSASRec: {reference_of: SASRec}}\ndatasets: [a]", "SimPOSASRec has no reference"),
+        ("runs: {SASRec: , DPOSASRec: {reference_of: SASrec}}\ndatasets: [a]", "reference_of = SASrec.*'SASRec'"),
+        ("runs: {DPOSASRec: {reference_of: DPOSASRec}}\ndatasets: [a]", "no row that is trained without another"),
+        ("runs: {Pop: , DPOSASRec: {reference_of: Pop, pref_reference: x}}\ndatasets: [a]", "pref_reference = x, and"),
     ],
 )
 def test_what_a_study_file_says_wrong_is_named(tmp_path, text, said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,6 +216,14 @@ def test_a_reference_that_reads_prefix_rows_only_asks_for_these(trained):
     with pytest.raises(InputError, match=r"NARM cannot read the whole histories .* Set batching to prefix"):
         LPOTrainer(config, model).fit(train, verbose=False, saved=False)
     assert model.calculate_loss(batch).isfinite()
+
+
+def test_a_reference_whose_training_has_not_finished_is_refused(trained):
+    settings, of = trained
+    folder = Path(of("SASRec", seed=77))
+    (folder / "metrics.json").unlink()
+    with pytest.raises(InputError, match=r"its training has not finished\. End it with --resume="):
+        built("DPOSASRec", {**settings, "pref_reference": str(folder)})
 
 
 def test_a_model_that_is_no_backbone_cannot_be_a_reference(trained):
