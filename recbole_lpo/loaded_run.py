@@ -77,6 +77,9 @@ def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> Load
     folder = Path(run_dir)
     changes = {**(config_dict or {}), "checkpoint_dir": str(folder / CHECKPOINTS)}
     config = Config(config_dict=read_settings(folder) | changes)
+    if config["pref_reference"] is not None and not Path(config["pref_reference"]).is_dir():
+        # Ranking needs no reference policy: a run can be read where its own is gone.
+        config["pref_reference"] = None
     with without_tensorboard():
         prepared = prepare(config)
     items = token_map_hash(item_tokens(prepared))

@@ -192,7 +192,7 @@ def evaluate(
 
     run_dir: the folder, or what `load` or `load_recbole_checkpoint` has returned (config_dict is then not looked at).
     on: `test`, or `valid`, which is where a strength should be chosen. config_dict as in `load`. Returns, for each
-    strength, what `metrics.json` holds of an evaluation; the figures stand under "test" for validation items too.
+    strength, what `metrics.json` holds of an evaluation; the figures stand under the name of what they are of.
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
@@ -205,7 +205,7 @@ def evaluate(
             **name,
             "protocol": protocol(loaded.config, measured) | {"measured_on": on},
             "split": loaded.split.describe(),
-            "test": dict(measured.figures),
+            on: dict(measured.figures),
             "n": measured.evaluation.sizes() if measured.evaluation else None,
         }
         for measured in loaded.trainer.evaluate_adjusted(data, strengths, load_best_model=False)

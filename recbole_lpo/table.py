@@ -24,11 +24,12 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
     """Test results of runs on one dataset, a row for each model and list length, and the counts and protocol below.
 
     The curve of post-hoc logit adjustment follows the rows of its model, a row for each strength t, at the list length
-    that training watched. runs: contents of `metrics.json`. A figure that does not exist (a group without users) shows
+    that training watched. runs: contents of `metrics.json`, or what
+    `recbole_lpo.evaluate` gives. A figure that does not exist (a group without users) shows
     as a dash.
     """
-    cuts = sorted({int(key.rpartition("@")[2]) for run in runs for key in run["test"] if "@" in key})
-    measured = {key.partition("@")[0] for run in runs for key in run["test"] if "@" in key}
+    cuts = sorted({int(key.rpartition("@")[2]) for run in runs for key in _figures(run) if "@" in key})
+    measured = {key.partition("@")[0] for run in runs for key in _figures(run) if "@" in key}
     headings = [heading for heading, metric in _COLUMNS.items() if metric in measured]
     rows = [
         [name, k] + [_shown(figures.get(f"{_COLUMNS[heading]}@{k}")) for heading in headings]
@@ -43,11 +44,20 @@ def result_table(runs: Sequence[dict[str, Any]]) -> str:
 def _rows(run: dict[str, Any], cuts: list[int]) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """(name, list length, metrics): the run itself at every length, and its curve at one."""
     for k in cuts:
-        yield _name(run, run["protocol"].get("logit_adjust")) if k == cuts[0] else "", k, run["test"]
+        yield _name(run, run["protocol"].get("logit_adjust")) if k == cuts[0] else "", k, _figures(run)
     watched = str(run["protocol"].get("valid_metric")).rpartition("@")[2]
     for point in run.get("adjusted", ()) if cuts else ():
         k = int(watched) if watched.isdigit() else cuts[-1]
         yield _name(run, point["strength"]), k, point["test"]
+
+
+def _figures(run: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of a run: those of the test items, or of the validation items where it was measured on these."""
+    return run["valid" if _on_validation(run) else "test"]
+
+
+def _on_validation(run: dict[str, Any]) -> bool:
+    return run["protocol"].get("measured_on") == "valid"
 
 
 def _name(run: dict[str, Any], strength: float | None) -> str:
@@ -60,8 +70,9 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     n, split, protocol = first["n"], first["split"], first["protocol"]
     lines = []
     if n:
+        whose = "validation" if _on_validation(first) else "test"
         lines.append(
-            f"{first['dataset']}: {n['users']:,} test users, {n['head']:,} with a head item held out, {n['tail']:,} "
+            f"{first['dataset']}: {n['users']:,} {whose} users, {n['head']:,} with a head item held out, {n['tail']:,} "
             f"with a tail item ({n['unseen']:,} of these with an item that training never saw)."
         )
     lines.append(
@@ -77,7 +88,7 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
         f"(discount {found['discount']:g}, reach {found['reach']}, recency {found['recency']:g}){_alike(found)}."
         for name, found in with_neighbours.items()
     ]
-    if first["protocol"].get("measured_on") == "valid":
+    if _on_validation(first):
         lines.append("Measured on the validation items.")
     history = "left out of the ranking" if protocol["mask_history"] else "ranked too"
     ranked = "all items ranked" if protocol["candidates"] == "full" else f"candidates: {protocol['candidates']}"
@@ -99,7 +110,7 @@ def _unseen(runs: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for run in runs:
         k = str(run["protocol"].get("valid_metric")).rpartition("@")[2]
-        hit, ndcg = (run["test"].get(f"unseen{metric}@{k}") for metric in ("hit", "ndcg"))
+        hit, ndcg = (_figures(run).get(f"unseen{metric}@{k}") for metric in ("hit", "ndcg"))
         if run["n"] and run["n"]["unseen"] and hit is not None and ndcg is not None:
             name = _name(run, run["protocol"].get("logit_adjust"))
             lines.append(f"{name} on items that training never saw: HR@{k} {hit:.4f}, NDCG@{k} {ndcg:.4f}.")
@@ -129,7 +140,7 @@ def _other_metrics(runs: Sequence[dict[str, Any]]) -> str:
     shown = set(_COLUMNS.values()) | {metric.__name__.lower() for metric in METRICS} | {"mrr"}
     lines = []
     for run in runs:
-        rest = {key: value for key, value in run["test"].items() if key.partition("@")[0] not in shown}
+        rest = {key: value for key, value in _figures(run).items() if key.partition("@")[0] not in shown}
         if rest:
             lines.append(f"{run['model']}: " + "  ".join(f"{key} {_shown(value)}" for key, value in rest.items()))
     return "\n".join(lines)

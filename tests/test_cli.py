@@ -291,7 +291,16 @@ def evaluated(capsys, folder, *arguments):
 def test_evaluate_measures_a_finished_run_again_to_the_same_figures(finished, in_workplace, capsys):
     metrics = json.loads((finished[0] / "metrics.json").read_text())
     assert evaluated(capsys, finished[0])[0]["test"] == metrics["test"]
-    assert evaluated(capsys, finished[0], "--on=valid")[0]["test"] == metrics["valid"]
+    assert evaluated(capsys, finished[0], "--on=valid")[0]["valid"] == metrics["valid"]
+
+
+def test_figures_of_validation_items_are_never_called_those_of_test_items(finished, in_workplace, capsys):
+    assert "test" not in evaluated(capsys, finished[0], "--on=valid")[0]
+    code, out, err = answer(capsys, "evaluate", f"--run_dir={finished[0]}", "--on=valid")
+    assert code == 0, err
+    assert " validation users, " in out and " test users" not in out
+    assert "Measured on the validation items." in out
+    assert f"{json.loads((finished[0] / 'metrics.json').read_text())['valid']['hit@5']:.4f}" in out
 
 
 def test_the_curve_of_logit_adjustment_shifts_the_lists_to_the_tail(finished, in_workplace, capsys):
@@ -307,7 +316,7 @@ def test_a_run_measures_the_curve_of_logit_adjustment_as_evaluate_does_and_print
     assert [point["strength"] for point in metrics["adjusted"]] == [0.1, 0.3, 0.5, 1.0]
     for part in ("valid", "test"):
         curve = evaluated(capsys, finished[0], "--eval_logit_adjust=0.1,0.3,0.5,1", f"--on={part}")
-        assert [point["test"] for point in curve] == [point[part] for point in metrics["adjusted"]]
+        assert [point[part] for point in curve] == [point[part] for point in metrics["adjusted"]]
     rows = [line.split()[:3] for line in finished[1].stdout.splitlines() if line.startswith("LPOSASRec t=")]
     assert rows == [["LPOSASRec", f"t={strength}", "5"] for strength in ("0.1", "0.3", "0.5", "1")]
 

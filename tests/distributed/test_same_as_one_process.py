@@ -105,7 +105,7 @@ def test_two_processes_measure_what_one_measures_to_the_digit(case, folders):
 @pytest.mark.parametrize("case", DRAWN)
 def test_the_validation_that_stops_is_that_of_the_weights_that_are_kept(case, folders):
     metrics, _, _ = read(folders / "two" / case)
-    found = recbole_lpo.evaluate(folders / "two" / case, on="valid")[0]["test"]
+    found = recbole_lpo.evaluate(folders / "two" / case, on="valid")[0]["valid"]
     assert without_nan(found) == metrics["valid"]
 
 
