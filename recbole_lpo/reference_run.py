@@ -17,7 +17,7 @@ from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
-from recbole_lpo.model import parts_of
+from recbole_lpo.model import WITH_REFERENCE, parts_of
 from recbole_lpo.model.backbones import BACKBONES, encoding_class
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.reference import ReferencePolicy
@@ -30,8 +30,9 @@ _OF_THE_POLICY = LOSS_KEYS | {"preset", "run_dir", "model", "eval_logit_adjust_c
 
 def lacks_reference(config: Config) -> bool:
     """Whether a run needs a reference policy that its settings do not name."""
-    objective, _ = parts_of(config["model"]) or (None, None)
-    return objective in NEEDS_REFERENCE and config["pref_weight"] != 0 and config["pref_reference"] is None
+    method, _ = parts_of(config["model"]) or (None, None)
+    needed = method in WITH_REFERENCE and not (method in NEEDS_REFERENCE and config["pref_weight"] == 0)
+    return needed and config["pref_reference"] is None
 
 
 def reference_folder(config: Config, train) -> Path:

@@ -88,7 +88,7 @@ def announce(names: list[str]) -> None:
 def announce_backbone(name: str) -> None:
     """Let RecBole find a backbone of the user's own under its plain name, and ours on it; anew where it is replaced."""
     sys.modules[_module_of(name)] = recbole_lpo.model
-    made = [objective + name for objective in recbole_lpo.model.OBJECTIVE_NAMES]
+    made = recbole_lpo.model.names_on(name)
     for one in made:
         vars(recbole_lpo.model).pop(one, None)
     announce(made)

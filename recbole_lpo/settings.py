@@ -32,6 +32,7 @@ PREFIXES = (
     "item_softmax",
     "checkpoint_every",
     "content_",
+    "transfer_",
 )
 
 
@@ -108,6 +109,21 @@ class LikelihoodSettings(Validated):
     likelihood_reembed_epoch: int | None = setting(
         None, int, "R2Rec: before this epoch, from 0, the vectors of tail items are drawn anew", low=0
     )
+
+
+@dataclass(frozen=True)
+class TransferSettings(Validated):
+    """How the vectors of rare items are inferred from what stands around them (CITIES)."""
+
+    transfer_items: str = setting("rare", str, "whose vectors are inferred", choices=("rare", "tail"))
+    transfer_max_count: int = setting(5, int, "training interactions of a rare item, at most", low=1)
+    transfer_reach: int = setting(24, int, "items before and after one that are its context", low=1)
+    transfer_max_contexts: int = setting(10, int, "contexts of an item in a training step, at most", low=1)
+    transfer_batch_size: int = setting(128, int, "items in a training step", low=1)
+    transfer_learning_rate: float = setting(1e-4, float, "learning rate of the network that infers", above=0)
+    transfer_layers: int = setting(2, int, "layers within a context, and as many across contexts", low=1)
+    transfer_heads: int = setting(4, int, "attention heads of each layer", low=1)
+    transfer_keep_norm: bool = setting(False, bool, "an inferred vector is as long as the one that it replaces")
 
 
 @dataclass(frozen=True)
@@ -239,9 +255,19 @@ class ProcessSettings(Validated):
         return self.world_size or self.nproc
 
 
-GROUPS = (LossSettings, LikelihoodSettings, SplitSettings, RunSettings, ContentSettings, ProcessSettings)
+GROUPS = (
+    LossSettings,
+    LikelihoodSettings,
+    TransferSettings,
+    SplitSettings,
+    RunSettings,
+    ContentSettings,
+    ProcessSettings,
+)
 PROCESS_KEYS = frozenset(spec.name for spec in fields(ProcessSettings))
-LOSS_KEYS = frozenset(spec.name for group in (LossSettings, LikelihoodSettings) for spec in fields(group))
+LOSS_KEYS = frozenset(
+    spec.name for group in (LossSettings, LikelihoodSettings, TransferSettings) for spec in fields(group)
+)
 KEYS = {spec.name: spec.metadata for group in GROUPS for spec in fields(group)}
 
 

@@ -16,7 +16,8 @@ from recbole_lpo.validated import allowed
 _DOCUMENTED = re.compile(r"^(\w+):[^#]*#\s*\((?P<kind>.+?)\)(?=\s|$)\s*(?P<text>.*)$")
 _CONTINUED = re.compile(r"^\s+#\s*(.*)$")
 _TITLES = {
-    "LossSettings": "Loss", "LikelihoodSettings": "Likelihood objectives", "SplitSettings": "Head and tail",
+    "LossSettings": "Loss", "LikelihoodSettings": "Likelihood objectives",
+    "TransferSettings": "Vectors of rare items", "SplitSettings": "Head and tail",
     "RunSettings": "Every run", "ContentSettings": "Item content", "ProcessSettings": "Processes",
 }  # fmt: skip
 _HEAD = """# Settings of recbole_lpo

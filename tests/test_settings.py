@@ -24,6 +24,7 @@ from recbole_lpo.settings import (
     ProcessSettings,
     RunSettings,
     SplitSettings,
+    TransferSettings,
     check_own_keys,
 )
 
@@ -63,6 +64,13 @@ OUT_OF_RANGE = {
     "checkpoint_every": ((-1, -3), ">= 0"),
     "content_dropout": ((-0.1, 1.0), ">= 0 and < 1"),
     "content_min_count": ((0, -2), ">= 1"),
+    "transfer_max_count": ((0, -2), ">= 1"),
+    "transfer_reach": ((0, -2), ">= 1"),
+    "transfer_max_contexts": ((0, -2), ">= 1"),
+    "transfer_batch_size": ((0, -2), ">= 1"),
+    "transfer_learning_rate": ((0, -0.1), "> 0"),
+    "transfer_layers": ((0, -2), ">= 1"),
+    "transfer_heads": ((0, -2), ">= 1"),
     "nproc": ((0, -2), ">= 1"),
     "world_size": ((0, -1), ">= 1"),
     "port": ((0, 65536), ">= 1 and <= 65535"),
@@ -103,6 +111,13 @@ AT_THE_EDGE = {
     "checkpoint_every": (0,),
     "content_dropout": (0, 0.999),
     "content_min_count": (1,),
+    "transfer_max_count": (1,),
+    "transfer_reach": (1,),
+    "transfer_max_contexts": (1,),
+    "transfer_batch_size": (1,),
+    "transfer_learning_rate": (1e-9,),
+    "transfer_layers": (1,),
+    "transfer_heads": (1,),
     "nproc": (1,),
     "world_size": (1,),
     "port": (1, 65535),
@@ -132,10 +147,12 @@ CHOICES = {
     "item_softmax": ("auto", "dense", "chunked", "fused"),
     "content_mode": ("none", "add", "replace", "gate", "init"),
     "content_side": ("both", "input", "output"),
+    "transfer_items": ("rare", "tail"),
 }
 FLAGS = (
     "pref_straight_through", "pref_exclude_history", "pref_pad_in_softmax", "pref_robust", "pref_init_from_reference",
     "tail_reweight", "eval_mask_history", "likelihood_log_q", "content_frozen", "content_zero_init",
+    "transfer_keep_norm",
 )  # fmt: skip
 LISTS = ("eval_logit_adjust_curve",)
 NAME_LISTS = ("content_fields", "content_file", "eval_neighbours_fields", "also_select")
@@ -148,7 +165,8 @@ NUMBERS = (*OUT_OF_RANGE, *ANY_NUMBER)
 WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
     "likelihood_reembed_epoch", "eval_neighbours_reach", "eval_chunk_items", "checkpoint_every", "content_min_count",
-    "nproc", "world_size", "port", "offset",
+    "nproc", "world_size", "port", "offset", "transfer_max_count", "transfer_reach", "transfer_max_contexts",
+    "transfer_batch_size", "transfer_layers", "transfer_heads",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference", "ip")
 
@@ -439,6 +457,11 @@ def test_the_settings_files_of_likelihood_objectives_have_the_defaults_of_the_co
     for objective in LIKELIHOODS:
         found |= read_yaml(PROPERTIES / "objective" / f"{objective}.yaml")
     assert {key: value for key, value in found.items() if key.startswith("likelihood_")} == defaults(LikelihoodSettings)
+
+
+def test_the_settings_file_of_cities_has_the_defaults_of_the_code():
+    content = read_yaml(PROPERTIES / "objective" / "cities.yaml")
+    assert content == {"pref_reference": None, **defaults(TransferSettings)}
 
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():

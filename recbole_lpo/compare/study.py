@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lpo.compare.tuned import Tuned, read_tuned
-from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.data.fingerprint import fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
-from recbole_lpo.model import parts_of
+from recbole_lpo.model import WITH_REFERENCE, parts_of
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import is_model, model_names
 from recbole_lpo.settings import KEYS, RunSettings
@@ -211,11 +210,11 @@ def _model_of(name: str, own: Mapping[str, Any], methods: Mapping[str, Mapping[s
 
 def _check_reference(name: str, own: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> None:
     named = own[REFERENCE_OF]
-    objective, _ = parts_of(own["model"]) or (None, None)
-    if objective not in NEEDS_REFERENCE:
+    method, _ = parts_of(own["model"]) or (None, None)
+    if method not in WITH_REFERENCE:
         raise InputError(
             f"runs.{name}: reference_of = {named}: {own['model']} has no reference policy. Leave it out; the "
-            f"objectives that have one are {', '.join(sorted(NEEDS_REFERENCE))}."
+            f"methods that have one are {', '.join(sorted(WITH_REFERENCE))}."
         )
     if own.get("pref_reference") is not None:
         raise InputError(

@@ -6,8 +6,9 @@ RecBole's SASRec, found again by pickle under this very name.
 
 from __future__ import annotations
 
-from recbole_lpo.core.objectives import LIKELIHOODS
+from recbole_lpo.core.objectives import LIKELIHOODS, NEEDS_REFERENCE
 from recbole_lpo.model.backbones import BACKBONES, NO_BACKBONES
+from recbole_lpo.model.cities import CITIESMixin
 from recbole_lpo.model.likelihood import LikelihoodMixin
 from recbole_lpo.model.preference import PreferenceMixin
 
@@ -35,11 +36,22 @@ OBJECTIVE_NAMES = {
     "GBCE": "gbce",
     "SampledSoftmax": "sampled_softmax",
 }
+# Methods that are no objective: what stands in front of a backbone's name, and the stem of the settings file.
+TRANSFER_NAMES = {"CITIES": "cities"}
+# Those that begin with a trained model: they compare with it, or change what it has learned.
+WITH_REFERENCE = NEEDS_REFERENCE | {*TRANSFER_NAMES.values()}
+
+
+def names_on(backbone: str) -> list[str]:
+    """Every name of ours on a backbone."""
+    _, encoder = BACKBONES[backbone]
+    transfers = () if encoder.no_content else TRANSFER_NAMES
+    return [method + backbone for method in (*OBJECTIVE_NAMES, *transfers)]
 
 
 def model_names() -> list[str]:
     """Every name of ours, those on backbones of the user's own among them."""
-    return [objective + backbone for objective in OBJECTIVE_NAMES for backbone in BACKBONES]
+    return [name for backbone in BACKBONES for name in names_on(backbone)]
 
 
 MODEL_NAMES = tuple(model_names())
@@ -48,21 +60,28 @@ __all__ = [*MODEL_NAMES]
 
 
 def parts_of(name: str) -> tuple[str, str] | None:
-    """(objective, backbone) of one of our names, as ("lpo", "SASRec"); None for any other name."""
-    for prefix, objective in OBJECTIVE_NAMES.items():
-        if name.startswith(prefix) and name.removeprefix(prefix) in BACKBONES:
-            return objective, name.removeprefix(prefix)
+    """(method, backbone) of one of our names, as ("lpo", "SASRec"); None for any other name."""
+    for prefix, method in (OBJECTIVE_NAMES | TRANSFER_NAMES).items():
+        backbone = name.removeprefix(prefix)
+        if name.startswith(prefix) and backbone in BACKBONES and name in names_on(backbone):
+            return method, backbone
     return None
 
 
 def refusal(name: str) -> str:
     """Why there is no such model of ours, where its name is an objective's and that of a model of RecBole; or ''."""
-    for prefix in OBJECTIVE_NAMES:
-        reason = NO_BACKBONES.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
+    for prefix in (*OBJECTIVE_NAMES, *TRANSFER_NAMES):
+        backbone = name.removeprefix(prefix)
+        if not name.startswith(prefix):
+            continue
+        here, reason = "", NO_BACKBONES.get(backbone)
+        if backbone in BACKBONES and name not in names_on(backbone):
+            here, reason = f" of {prefix}", BACKBONES[backbone][1].no_content
         if reason:
+            there = [other for other in BACKBONES if prefix + other in names_on(other)]
             return (
-                f"{name.removeprefix(prefix)} cannot be a backbone: {reason}. "
-                f"{prefix} can be had on {', '.join(BACKBONES)}, as {prefix}SASRec."
+                f"{backbone} cannot be a backbone{here}: {reason}. "
+                f"{prefix} can be had on {', '.join(there)}, as {prefix}SASRec."
             )
     return ""
 
@@ -73,11 +92,14 @@ def __getattr__(name: str) -> type:
     parts = parts_of(name)
     if parts is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    objective, backbone = parts
+    method, backbone = parts
     base, encoder = BACKBONES[backbone]
-    summary = f"RecBole's {backbone} trained with the objective `{objective}`; its scores are those of {backbone}."
-    body = {"__module__": __name__, "__doc__": summary, "objective": objective}
-    mixin = LikelihoodMixin if objective in LIKELIHOODS else PreferenceMixin
+    if method in TRANSFER_NAMES.values():
+        mixin, summary = CITIESMixin, f"RecBole's {backbone}, trained before, with vectors of rare items by `{method}`."
+    else:
+        mixin = LikelihoodMixin if method in LIKELIHOODS else PreferenceMixin
+        summary = f"RecBole's {backbone} trained with the objective `{method}`; its scores are those of {backbone}."
+    body = {"__module__": __name__, "__doc__": summary, "objective": method}
     model_class = type(name, (mixin, encoder, base), body)
     globals()[name] = model_class
     return model_class

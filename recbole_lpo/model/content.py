@@ -100,12 +100,18 @@ def _start_from(ids: nn.Embedding, content_map: ContentMap) -> None:
     ids.weight.copy_(torch.where(has_content, content * scale, ids.weight))
 
 
-def _check_model(model: nn.Module, settings: ContentSettings, config) -> None:
-    name = config["model"]
+def without_item_table(model: nn.Module, name: str) -> str:
+    """Why a model has no one item table of its own that could be another than its weights; '' where it has."""
     encoder = type(model) if isinstance(model, SequenceEncoder) else BACKBONES.get(name, (None, None))[1]
     reason = encoder.no_content if encoder else "it is no backbone of recbole_lpo"
-    if not reason and not isinstance(getattr(model, "item_embedding", None), nn.Embedding):
+    if not reason and not isinstance(getattr(model, "item_embedding", None), nn.Embedding | MappedEmbedding):
         reason = "it has no `item_embedding` that is a torch.nn.Embedding"
+    return reason
+
+
+def _check_model(model: nn.Module, settings: ContentSettings, config) -> None:
+    name = config["model"]
+    reason = without_item_table(model, name)
     if reason:
         raise InputError(
             f"content_mode = {settings.mode}: {name} cannot take the content of items: {reason}. Set content_mode to "

@@ -12,6 +12,7 @@ from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
 from recbole_lpo.core.precision import half_precision
 from recbole_lpo.core.reused_memory import give_back_spare
+from recbole_lpo.data.item_batches import ItemBatches
 from recbole_lpo.data.sequences import PackedBatch, PackedSequences
 from recbole_lpo.distributed.parts import Part, parts_of_packed, parts_of_rows
 from recbole_lpo.distributed.together import Together
@@ -36,14 +37,18 @@ class EpochSteps:
         if self.run_settings.batching == "packed":
             trim_padding(self.model)
         self._together = Together(self.model, self.ranks) if self.ranks.several else None
-        self._packed: PackedSequences | None = None
+        self._packed: PackedSequences | ItemBatches | None = None
         self._item_softmax = self.run_settings.item_softmax
 
     def _build_optimizer(self, **kwargs):
+        rate = getattr(self.model, "own_learning_rate", None)
+        if rate is not None:
+            kwargs = {"learning_rate": rate, **kwargs}
         return fused(super()._build_optimizer(**kwargs))
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        """An epoch over whole histories where the model allows it (`batching`), over RecBole's rows elsewhere.
+        """An epoch over the model's own batches where it has some (`own_batches`), over whole histories where it allows
+        these (`batching`), over RecBole's rows elsewhere.
 
         RecBole's own epoch where a trainer has one of its own, and where RecBole itself runs several processes. Before
         it, `start_epoch(epoch)` of a model that has it is called. It returns the weights that it has overwritten, as
@@ -56,7 +61,9 @@ class EpochSteps:
         if super()._train_epoch.__func__ is not Trainer._train_epoch or not self.config["single_spec"]:
             return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
-        loss_of = self._packed_loss if self._packed is not None else loss_func or self.model.calculate_loss
+        loss_of = loss_func or self.model.calculate_loss
+        if isinstance(self._packed, PackedSequences):
+            loss_of = self._packed_loss
         if self._together is not None:
             batches, loss_of = self._parts(train_data, epoch_idx), self._together.loss_of(loss_of)
         elif self._packed is not None:
@@ -104,7 +111,9 @@ class EpochSteps:
         """The learning rate now; None where the optimizer has none of torch's kind."""
         return self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
 
-    def _pack(self, train_data) -> PackedSequences | None:
+    def _pack(self, train_data) -> PackedSequences | ItemBatches | None:
+        if hasattr(self.model, "own_batches"):
+            return self.model.own_batches
         if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
             return None
         max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ import torch
 
 import recbole_lpo
 from recbole_lpo.config import Config
-from recbole_lpo.core.objectives import LIKELIHOODS, NEEDS_REFERENCE, OBJECTIVES
+from recbole_lpo.core.objectives import LIKELIHOODS, OBJECTIVES
 from recbole_lpo.data.loading import load_dataset, split_dataset
 from recbole_lpo.errors import InputError
-from recbole_lpo.model import MODEL_NAMES, OBJECTIVE_NAMES, parts_of
+from recbole_lpo.model import MODEL_NAMES, OBJECTIVE_NAMES, TRANSFER_NAMES, WITH_REFERENCE, parts_of
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.model.objective_settings import hyper_of
 from recbole_lpo.properties_files import PROPERTIES, read_property
-from recbole_lpo.settings import KEYS, LikelihoodSettings, LossSettings
+from recbole_lpo.settings import KEYS, LikelihoodSettings, LossSettings, TransferSettings
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from tests.conftest import SMALL, toy_rows, write_atomic, write_toy
 
@@ -60,20 +61,21 @@ def built(name, settings):
 def with_reference(name, trained, **changes):
     settings, of = trained
     objective, backbone = parts_of(name)
-    reference = {"pref_reference": of(backbone)} if objective in NEEDS_REFERENCE else {}
+    reference = {"pref_reference": of(backbone)} if objective in WITH_REFERENCE else {}
     return {**settings, **reference, **changes}
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_two_epochs_move_every_parameter(name, trained):
+def test_two_epochs_move_every_parameter_that_is_not_frozen(name, trained):
     model, _, train, config = built(name, with_reference(name, trained, epochs=2))
+    learned = [key for key, value in model.named_parameters() if value.requires_grad]
     before = copy.deepcopy(model.state_dict())
     trainer = LPOTrainer(config, model)
     trainer.fit(train, verbose=False, saved=False)
     after = model.state_dict()
     assert len(trainer.train_loss_dict) == 2
     # Rows of users and items that no batch holds stay; a whole tensor that stays would have no gradient.
-    unmoved = [key for key in before if torch.equal(before[key], after[key])]
+    unmoved = [key for key in learned if torch.equal(before[key], after[key])]
     untrained = UNTRAINED.get(parts_of(name)[1], ())
     assert not [key for key in unmoved if not key.startswith(untrained)]
 
@@ -90,28 +92,35 @@ def test_the_settings_of_a_likelihood_are_arguments_of_the_part_that_it_changes(
     assert set(hyper_of(objective, LikelihoodSettings())) <= {name for arguments in taken for name in arguments}
 
 
-def test_every_objective_has_a_name_for_its_models_and_a_settings_file():
+def test_every_method_has_a_name_for_its_models_and_a_settings_file():
     assert sorted(OBJECTIVE_NAMES.values()) == sorted([*OBJECTIVES, *LIKELIHOODS])
-    assert {path.stem for path in (PROPERTIES / "objective").glob("*.yaml")} == {*OBJECTIVES, *LIKELIHOODS}
+    files = {path.stem for path in (PROPERTIES / "objective").glob("*.yaml")}
+    assert files == {*OBJECTIVES, *LIKELIHOODS, *TRANSFER_NAMES.values()}
 
 
-def test_every_name_means_one_objective_and_one_backbone():
+def test_every_name_means_one_method_and_one_backbone():
+    methods = OBJECTIVE_NAMES | TRANSFER_NAMES
+    expected = {
+        prefix + backbone: (method, backbone)
+        for prefix, method in methods.items()
+        for backbone in BACKBONES
+        if (prefix, backbone) != ("CITIES", "HGN")
+    }
     # RecBole finds a model's module by its name in lower case.
-    assert len({name.lower() for name in MODEL_NAMES}) == len(OBJECTIVE_NAMES) * len(BACKBONES)
-    for prefix, objective in OBJECTIVE_NAMES.items():
-        for backbone in BACKBONES:
-            assert parts_of(prefix + backbone) == (objective, backbone)
+    assert len({name.lower() for name in MODEL_NAMES}) == len(expected)
+    assert {name: parts_of(name) for name in MODEL_NAMES} == expected
+    assert parts_of("CITIESHGN") is None
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, *LIKELIHOODS])
-def test_a_settings_file_holds_our_settings_only_and_they_are_valid(objective):
-    found = read_property("objective", objective)
+@pytest.mark.parametrize("method", [*OBJECTIVES, *LIKELIHOODS, *TRANSFER_NAMES.values()])
+def test_a_settings_file_holds_our_settings_only_and_they_are_valid(method):
+    found = read_property("objective", method)
     assert set(found) <= set(KEYS)
-    for group in (LossSettings, LikelihoodSettings):
+    for group in (LossSettings, LikelihoodSettings, TransferSettings):
         group.from_config(found)
 
 
-@pytest.mark.parametrize("name", ["DPOSASRec", "SDPOCaser", "IPOGRU4Rec"])
+@pytest.mark.parametrize("name", ["DPOSASRec", "SDPOCaser", "IPOGRU4Rec", "CITIESSASRec"])
 def test_a_model_without_its_reference_says_how_to_get_one(name, trained):
     model, batch, _, _ = built(name, trained[0])
     with pytest.raises(InputError, match="pref_reference"):
@@ -125,6 +134,17 @@ def test_a_model_starts_from_its_reference_and_its_loss_is_that_of_equal_policie
     model.eval().calculate_loss(batch)
     found = model.loss_monitor.pop()
     assert found["tail/pref"] == pytest.approx(0.6931472, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["DPOSASRec", "CITIESSASRec"])
+def test_a_finished_run_ranks_as_before_where_its_reference_is_gone(name, trained, tmp_path):
+    settings, of = trained
+    reference = shutil.copytree(of("SASRec"), tmp_path / "reference")
+    given = {**settings, "pref_reference": str(reference), "run_dir": str(tmp_path / "run"), "epochs": 1}
+    metrics = recbole_lpo.run(name, config_dict=given, quiet=True)
+    shutil.rmtree(reference)
+    [again] = recbole_lpo.evaluate(tmp_path / "run")
+    assert again["test"] == metrics["test"]
 
 
 def test_a_model_may_start_from_its_own_random_weights(trained):
