@@ -113,7 +113,7 @@ class LikelihoodSettings(Validated):
 
 @dataclass(frozen=True)
 class TransferSettings(Validated):
-    """How the vectors of rare items are inferred from what stands around them (CITIES)."""
+    """How vectors of rare items come from what stands around them: CITIES, and from `transfer_user_weight` on MELT."""
 
     transfer_items: str = setting("rare", str, "whose vectors are inferred", choices=("rare", "tail"))
     transfer_max_count: int = setting(5, int, "training interactions of a rare item, at most", low=1)
@@ -124,6 +124,10 @@ class TransferSettings(Validated):
     transfer_layers: int = setting(2, int, "layers within a context, and as many across contexts", low=1)
     transfer_heads: int = setting(4, int, "attention heads of each layer", low=1)
     transfer_keep_norm: bool = setting(False, bool, "an inferred vector is as long as the one that it replaces")
+    transfer_user_weight: float = setting(0.1, float, "weight of the transfer between users", low=0)
+    transfer_item_weight: float = setting(0.4, float, "weight of the transfer between items", low=0)
+    transfer_user_share: float = setting(0.8, float, "share of the users that are tail, by their length", low=0, high=1)
+    transfer_curriculum: int = setting(180, int, "epochs until all users and items count in the transfers", low=1)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,10 @@ OUT_OF_RANGE = {
     "transfer_learning_rate": ((0, -0.1), "> 0"),
     "transfer_layers": ((0, -2), ">= 1"),
     "transfer_heads": ((0, -2), ">= 1"),
+    "transfer_user_weight": ((-0.1,), ">= 0"),
+    "transfer_item_weight": ((-0.1,), ">= 0"),
+    "transfer_user_share": ((-0.1, 1.1), ">= 0 and <= 1"),
+    "transfer_curriculum": ((0, -2), ">= 1"),
     "nproc": ((0, -2), ">= 1"),
     "world_size": ((0, -1), ">= 1"),
     "port": ((0, 65536), ">= 1 and <= 65535"),
@@ -118,6 +122,10 @@ AT_THE_EDGE = {
     "transfer_learning_rate": (1e-9,),
     "transfer_layers": (1,),
     "transfer_heads": (1,),
+    "transfer_user_weight": (0,),
+    "transfer_item_weight": (0,),
+    "transfer_user_share": (0, 1),
+    "transfer_curriculum": (1,),
     "nproc": (1,),
     "world_size": (1,),
     "port": (1, 65535),
@@ -166,7 +174,7 @@ WHOLE_NUMBERS = (
     "pref_num_rejected", "pref_self_play_top", "batching_window_step", "likelihood_num_sampled",
     "likelihood_reembed_epoch", "eval_neighbours_reach", "eval_chunk_items", "checkpoint_every", "content_min_count",
     "nproc", "world_size", "port", "offset", "transfer_max_count", "transfer_reach", "transfer_max_contexts",
-    "transfer_batch_size", "transfer_layers", "transfer_heads",
+    "transfer_batch_size", "transfer_layers", "transfer_heads", "transfer_curriculum",
 )  # fmt: skip
 TEXTS = ("run_dir", "preset", "pref_reference", "ip")
 
@@ -459,9 +467,11 @@ def test_the_settings_files_of_likelihood_objectives_have_the_defaults_of_the_co
     assert {key: value for key, value in found.items() if key.startswith("likelihood_")} == defaults(LikelihoodSettings)
 
 
-def test_the_settings_file_of_cities_has_the_defaults_of_the_code():
-    content = read_yaml(PROPERTIES / "objective" / "cities.yaml")
-    assert content == {"pref_reference": None, **defaults(TransferSettings)}
+def test_the_settings_files_of_cities_and_melt_have_the_defaults_of_the_code():
+    found = {}
+    for method in ("cities", "melt"):
+        found |= read_yaml(PROPERTIES / "objective" / f"{method}.yaml")
+    assert {key: value for key, value in found.items() if key.startswith("transfer_")} == defaults(TransferSettings)
 
 
 def test_the_settings_file_of_every_run_has_the_defaults_of_the_code():

@@ -1,4 +1,4 @@
-"""What stands around the occurrences of each item in the histories."""
+"""What stands around the occurrences of each item in the histories, and what leads to them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def occurrences(users: Tensor, items: Tensor, n_items: int, *, reach: int, least
 
     users, items  (E,) int, sorted by user and within a user by time
     reach         how many items before and after a place belong to its context, at least 1
-    least         how many that must be together, at least 1
+    least         how many that must be together, at least 0
     """
     n_events = len(items)
     event = torch.arange(n_events, device=items.device)
@@ -61,13 +61,29 @@ def occurrences(users: Tensor, items: Tensor, n_items: int, *, reach: int, least
 
 def contexts_at(found: Occurrences, which: Tensor, *, reach: int) -> Contexts:
     """The contexts of some occurrences: which (M,) int64 are positions in `found.place`; reach as in `occurrences`."""
-    place, left = found.place[which], found.left[which]
+    left = found.left[which]
     length = left + 1 + found.right[which]
-    nth = torch.arange(int(length.max()) if len(which) else 0, device=place.device)
-    inside = nth < length[:, None]
-    cells = ((place - left)[:, None] + nth).masked_fill(~inside, 0)
-    items = found.items[cells].long().masked_fill(~inside, 0)
+    items = slices(found.items, found.place[which] - left, length)
+    nth = torch.arange(items.shape[1], device=items.device)
     return Contexts(items, (reach - left)[:, None] + nth.expand_as(items), length)
+
+
+def histories_at(found: Occurrences, which: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
+    """(items (M, W) int64, length (M,)): the histories that end with some occurrences, padded on the right; where
+    backward (M,) bool is set, what comes after the occurrence, read from its end to the occurrence."""
+    place, left, right = found.place[which], found.left[which], found.right[which]
+    length = torch.where(backward, right, left) + 1
+    first = torch.where(backward, place + right, place - left)
+    return slices(found.items, first, length, torch.where(backward, -1, 1)), length
+
+
+def slices(items: Tensor, first: Tensor, length: Tensor, step: Tensor | None = None) -> Tensor:
+    """(M, W) int64, padded on the right with 0: of items (E,) those from first (M,) on, length (M,) of them, each step
+    (M,) after the one before; by default 1."""
+    nth = torch.arange(int(length.max()) if len(length) else 0, device=items.device)
+    inside = nth < length[:, None]
+    cells = first[:, None] + (nth if step is None else nth * step[:, None])
+    return items[cells.masked_fill(~inside, 0)].long().masked_fill(~inside, 0)
 
 
 def drawn_occurrences(found: Occurrences, items: Tensor, n_drawn: int, generator: torch.Generator | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -25,3 +26,7 @@ class ItemBatches:
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
         order = torch.randperm(len(self._items), generator=generator)
         return iter(torch.tensor_split(self._items[order.to(self._items.device)], len(self)))
+
+    def cycled(self, number: int) -> Iterator[Tensor]:
+        """The batches of an epoch, and these again for ever."""
+        return cycle(self.epoch(number))

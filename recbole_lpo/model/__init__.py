@@ -10,6 +10,7 @@ from recbole_lpo.core.objectives import LIKELIHOODS, NEEDS_REFERENCE
 from recbole_lpo.model.backbones import BACKBONES, NO_BACKBONES
 from recbole_lpo.model.cities import CITIESMixin
 from recbole_lpo.model.likelihood import LikelihoodMixin
+from recbole_lpo.model.melt import MELTMixin
 from recbole_lpo.model.preference import PreferenceMixin
 
 # What stands in front of a backbone's name, and the objective that it means.
@@ -36,8 +37,9 @@ OBJECTIVE_NAMES = {
     "GBCE": "gbce",
     "SampledSoftmax": "sampled_softmax",
 }
-# Methods that are no objective: what stands in front of a backbone's name, and the stem of the settings file.
-TRANSFER_NAMES = {"CITIES": "cities"}
+# Methods that give rare items other vectors: what stands in front of a backbone's name, and their settings file.
+TRANSFER_NAMES = {"CITIES": "cities", "MELT": "melt"}
+_TRANSFERS = {"CITIES": CITIESMixin, "MELT": MELTMixin}
 # Those that begin with a trained model: they compare with it, or change what it has learned.
 WITH_REFERENCE = NEEDS_REFERENCE | {*TRANSFER_NAMES.values()}
 
@@ -45,8 +47,8 @@ WITH_REFERENCE = NEEDS_REFERENCE | {*TRANSFER_NAMES.values()}
 def names_on(backbone: str) -> list[str]:
     """Every name of ours on a backbone."""
     _, encoder = BACKBONES[backbone]
-    transfers = () if encoder.no_content else TRANSFER_NAMES
-    return [method + backbone for method in (*OBJECTIVE_NAMES, *transfers)]
+    transfers = [prefix for prefix, mixin in _TRANSFERS.items() if not mixin.unfit(encoder)]
+    return [prefix + backbone for prefix in (*OBJECTIVE_NAMES, *transfers)]
 
 
 def model_names() -> list[str]:
@@ -76,7 +78,7 @@ def refusal(name: str) -> str:
             continue
         here, reason = "", NO_BACKBONES.get(backbone)
         if backbone in BACKBONES and name not in names_on(backbone):
-            here, reason = f" of {prefix}", BACKBONES[backbone][1].no_content
+            here, reason = f" of {prefix}", _TRANSFERS[prefix].unfit(BACKBONES[backbone][1])
         if reason:
             there = [other for other in BACKBONES if prefix + other in names_on(other)]
             return (
@@ -94,12 +96,14 @@ def __getattr__(name: str) -> type:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     method, backbone = parts
     base, encoder = BACKBONES[backbone]
-    if method in TRANSFER_NAMES.values():
-        mixin, summary = CITIESMixin, f"RecBole's {backbone}, trained before, with vectors of rare items by `{method}`."
+    prefix = name.removesuffix(backbone)
+    if prefix in _TRANSFERS:
+        mixin, own = _TRANSFERS[prefix], {}
+        summary = f"RecBole's {backbone}, trained before, with vectors of rare items by `{method}`."
     else:
-        mixin = LikelihoodMixin if method in LIKELIHOODS else PreferenceMixin
+        mixin, own = LikelihoodMixin if method in LIKELIHOODS else PreferenceMixin, {"objective": method}
         summary = f"RecBole's {backbone} trained with the objective `{method}`; its scores are those of {backbone}."
-    body = {"__module__": __name__, "__doc__": summary, "objective": method}
+    body = {"__module__": __name__, "__doc__": summary, **own}
     model_class = type(name, (mixin, encoder, base), body)
     globals()[name] = model_class
     return model_class

@@ -9,7 +9,7 @@ from __future__ import annotations
 from recbole.model import sequential_recommender as recbole_models
 
 from recbole_lpo.model import encoders
-from recbole_lpo.model.encoders import SequenceEncoder
+from recbole_lpo.model.encoders import ScoresByProduct, SequenceEncoder
 
 _ENCODERS = {
     "SASRec": SequenceEncoder,
@@ -64,6 +64,7 @@ def encoding_class(backbone: str) -> type:
 # How RecBole's own class scores all items: by the product of `encode` and `item_table`. A class that overrides this, or
 # a model in which it was replaced, may score otherwise.
 _SCORES_BY_PRODUCT = {base.full_sort_predict: encoder for base, encoder in BACKBONES.values()}
+_SCORES_BY_PRODUCT[ScoresByProduct.full_sort_predict] = SequenceEncoder
 
 
 def product_encoder(model) -> type[SequenceEncoder] | None:

@@ -9,13 +9,13 @@ from recbole_lpo.core.item_contexts import drawn_occurrences, occurrences
 from recbole_lpo.core.precision import full_precision
 from recbole_lpo.data.item_batches import ItemBatches
 from recbole_lpo.data.popularity import PAD_ID, training_events
-from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.content import without_item_table
 from recbole_lpo.model.context_network import ContextNetwork
+from recbole_lpo.model.encoders import SequenceEncoder
 from recbole_lpo.model.mapped_embedding import MappedEmbedding
 from recbole_lpo.model.objective import ObjectiveMixin
-from recbole_lpo.model.reference import ReferencePolicy
+from recbole_lpo.model.starts_trained import StartsTrained
 from recbole_lpo.model.transfer_map import TransferMap
 from recbole_lpo.settings import TransferSettings
 
@@ -23,7 +23,7 @@ from recbole_lpo.settings import TransferSettings
 _LEAST = 2
 
 
-class CITIESMixin(ObjectiveMixin):
+class CITIESMixin(StartsTrained, ObjectiveMixin):
     """The weights of a trained model, frozen, and a network that learns the vectors of well-known items from their
     contexts, and then infers those of the rare ones (CITIES, Jang et al., ICDM 2020; its repository, swonj90/CITIES).
 
@@ -36,14 +36,14 @@ class CITIESMixin(ObjectiveMixin):
     decay over a million are left to `warmup_ratio` and `lr_schedule`.
     """
 
+    objective = "cities"
+
     def __init__(self, config, dataset) -> None:
-        name = type(self).__name__
-        if ranks_of(config).several:
-            raise InputError(f"nproc with {name}: it learns of a few thousand items, in one process. Leave nproc out.")
         super().__init__(config, dataset)
         # There are no rows of targets whose loss could be shown.
         self.loss_monitor = None
-        reason = without_item_table(self, config["model"])
+        name = type(self).__name__
+        reason = without_item_table(self, name)
         if reason:
             raise InputError(f"model = {name}: the vectors of its items cannot be inferred: {reason}.")
         if isinstance(self.item_embedding, MappedEmbedding) and self.item_embedding.side != "both":
@@ -52,9 +52,6 @@ class CITIESMixin(ObjectiveMixin):
                 "content_side to both."
             )
         self.transfer_settings = settings = TransferSettings.from_config(config)
-        self._has_trained_weights = False
-        if self.loss_settings.pref_reference is not None:
-            self._start_from_reference(config, dataset)
         self.requires_grad_(False)
         users, items = map(torch.from_numpy, training_events(dataset))
         ids, maps = self.item_embedding, []
@@ -70,14 +67,15 @@ class CITIESMixin(ObjectiveMixin):
         self._is_known = torch.zeros(ids.num_embeddings, dtype=torch.bool)
         self._is_known[known] = True
 
+    @staticmethod
+    def unfit(encoder: type[SequenceEncoder]) -> str:
+        """Why a backbone cannot be had, or ''."""
+        return encoder.no_content
+
     @property
     def own_learning_rate(self) -> float:
         """That of its network: `learning_rate` is the one that the trained model had."""
         return self.transfer_settings.transfer_learning_rate
-
-    def set_reference(self, reference: ReferencePolicy) -> None:
-        """Called when the weights are those of a trained model; it has no other use for that model."""
-        self._has_trained_weights = True
 
     def train(self, mode: bool = True) -> CITIESMixin:
         """As of any module, but for the trained model: that is frozen, its dropout as well."""
@@ -89,11 +87,7 @@ class CITIESMixin(ObjectiveMixin):
     def calculate_loss(self, batch) -> Tensor:
         """The loss of some items, a scalar: (B,) item numbers as `own_batches` has them, or a batch of RecBole's rows,
         of whose targets the well-known ones are learned."""
-        if not self._has_trained_weights:
-            raise InputError(
-                f"{type(self).__name__} learns from the vectors of a trained model. `recbole-lpo run` trains one "
-                "first; with RecBole's own entry points set pref_reference to the run folder of a trained model."
-            )
+        self.check_trained()
         items = batch if isinstance(batch, Tensor) else self._known_of(batch[self.POS_ITEM_ID])
         items = items.to(self.head_ids.device)
         if not len(items):
@@ -120,17 +114,6 @@ class CITIESMixin(ObjectiveMixin):
 
     def _known_of(self, items: Tensor) -> Tensor:
         return items[self._is_known.to(items.device)[items]].unique()
-
-    def _start_from_reference(self, config, dataset) -> None:
-        if not self.loss_settings.pref_init_from_reference:
-            raise InputError(
-                f"pref_init_from_reference = False: {type(self).__name__} learns from the vectors of a trained model. "
-                "Leave it out."
-            )
-        # Reading a run folder takes RecBole's Config, which takes the models.
-        from recbole_lpo.reference_run import attach_reference
-
-        attach_reference(self, config, dataset)
 
     def _rare_and_known(self, count: Tensor, n_contexts: Tensor) -> tuple[Tensor, Tensor]:
         """Item numbers, of those that have contexts: whose vector is inferred, and whose vectors are learned from."""

@@ -20,10 +20,12 @@ from recbole_lpo.errors import InputError
 class SequenceEncoder:
     """Backbones whose `forward(item_seq, item_seq_len)` gives the hidden state of a history.
 
-    no_content  why the content of items cannot be part of its item table, or ''
+    no_content             why the content of items cannot be part of its item table, or ''
+    encodes_by_forward     whether `encode` gives the states of `forward` while the model trains
     """
 
     no_content = ""
+    encodes_by_forward = False
 
     def encode(self, interaction) -> Tensor:
         """(B, D) hidden states of a batch of histories, from which the next item is predicted."""
@@ -50,6 +52,19 @@ class SequenceEncoder:
         loss is a scalar; hidden (T, D) the states from which it was made.
         """
         return loss
+
+
+class ScoresByProduct:
+    """RecBole's two ways to ask for scores, of a model whose `encode` is not what its own `full_sort_predict` ranks by:
+    stands before an encoder in the bases of a class."""
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """(B, N) scores of all items."""
+        return self.encode(interaction) @ self.item_table().T
+
+    def predict(self, interaction) -> Tensor:
+        """(B,) the score of one item of each row."""
+        return (self.encode(interaction) * self.item_table()[interaction[self.ITEM_ID]]).sum(dim=1)
 
 
 class CaserEncoder(SequenceEncoder):

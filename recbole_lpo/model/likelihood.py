@@ -17,7 +17,7 @@ from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.model.mapped_embedding import id_embedding
 from recbole_lpo.model.monitor import LossMonitor
 from recbole_lpo.model.objective import ObjectiveMixin
-from recbole_lpo.model.objective_settings import check_combination, hyper_of
+from recbole_lpo.model.objective_settings import hyper_of
 from recbole_lpo.settings import LikelihoodSettings
 
 
@@ -31,7 +31,7 @@ class LikelihoodMixin(ObjectiveMixin):
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        check_combination(type(self).__name__, self.objective, self.loss_settings)
+        self.check_settings()
         self.likelihood_settings = LikelihoodSettings.from_config(config)
         self.loss_monitor = LossMonitor(of_preferences=False)
         likelihood, hyper = LIKELIHOODS[self.objective], hyper_of(self.objective, self.likelihood_settings)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recbole_lpo.core.objectives import NEEDS_REFERENCE
 from recbole_lpo.core.precision import at_least_float32, full_precision
 from recbole_lpo.core.weighting import group_counts, tail_weights
 from recbole_lpo.data.popularity import head_tail_split
@@ -14,6 +15,7 @@ from recbole_lpo.distributed.ranks import ALONE, Ranks
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.model.monitor import LossMonitor
+from recbole_lpo.model.objective_settings import check_combination
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.settings import LossSettings, RunSettings, SplitSettings
 
@@ -24,7 +26,8 @@ class ObjectiveMixin:
     Stands before an encoder and a backbone in the bases of a class; a subclass says what the loss of a row is. The
     split is made from the dataset that the model is built with (RecBole hands over the training part), so RecBole's
     plain Trainer trains the same loss as ours. No parameter and no buffer is added to the state dict, but for those of
-    the content of items where that is asked for (`content_mode`): weights pass freely between `LPOX` and RecBole's `X`.
+    the content of items where that is asked for (`content_mode`), and those of MELT and CITIES: weights pass freely
+    between `LPOX` and RecBole's `X`.
 
     ranks: the processes that train the model together, each with a part of every batch. The loss is then this one's
     part of the loss of the whole batch, times their number, as gradients are averaged over them. A backbone's own
@@ -55,6 +58,16 @@ class ObjectiveMixin:
         # A stream of their own: drawing rivals must not move the dropout masks or the order of the data.
         self._rival_seed = config["seed"]
         self.rival_streams: dict[torch.device, torch.Generator] = {}
+
+    @property
+    def takes_reference(self) -> bool:
+        """Whether `pref_reference` means anything to it."""
+        return self.objective in NEEDS_REFERENCE
+
+    def check_settings(self) -> None:
+        """Raise InputError for settings of the loss that the objective cannot work with."""
+        name, settings = type(self).__name__, self.loss_settings
+        check_combination(name, self.objective, settings, takes_reference=self.takes_reference)
 
     def rival_stream(self, device: torch.device) -> torch.Generator:
         """The random stream of what the objective draws, seeded by `seed` and the process alone."""

@@ -44,14 +44,15 @@ def hyper_of(objective: str, settings: LossSettings | LikelihoodSettings) -> dic
     return {name: getattr(settings, key) for name, key in _HYPER[objective].items()}
 
 
-def check_combination(model: str, objective: str, settings: LossSettings) -> None:
-    """Raise InputError for settings that the objective cannot work with."""
+def check_combination(model: str, objective: str, settings: LossSettings, *, takes_reference: bool) -> None:
+    """Raise InputError for settings that the objective cannot work with; takes_reference: whether pref_reference means
+    anything to the model."""
     if settings.pref_straight_through and objective != "lpo":
         raise InputError(
             f"pref_straight_through = True: {model} does not take the weights that a gradient through the draw needs; "
             "only LPO does. Set it to False."
         )
-    if settings.pref_reference is not None and objective not in NEEDS_REFERENCE:
+    if settings.pref_reference is not None and not takes_reference:
         raise InputError(
             f"pref_reference = {settings.pref_reference}: {model} has no reference policy. Leave it out; the "
             f"objectives that have one are {', '.join(sorted(NEEDS_REFERENCE))}."

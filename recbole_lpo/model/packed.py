@@ -74,10 +74,10 @@ def packed_loss(model: nn.Module, batch: PackedBatch, n_events: int, item_softma
 
 
 def _has_the_plain_encoder(kind: type) -> bool:
-    plain = ("encode", "training_states", "with_own_losses")
-    return issubclass(kind, SequenceEncoder) and all(
-        getattr(kind, name) is vars(SequenceEncoder)[name] for name in plain
-    )
+    if not issubclass(kind, SequenceEncoder):
+        return False
+    plain = ("training_states", "with_own_losses", *(() if kind.encodes_by_forward else ("encode",)))
+    return all(getattr(kind, name) is vars(SequenceEncoder)[name] for name in plain)
 
 
 def _every_position(output: Tensor, gather_index: Tensor) -> Tensor:

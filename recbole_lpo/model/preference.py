@@ -18,7 +18,7 @@ from recbole_lpo.data.popularity import PAD_ID
 from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.objective import ObjectiveMixin
-from recbole_lpo.model.objective_settings import check_combination, hyper_of
+from recbole_lpo.model.objective_settings import hyper_of
 from recbole_lpo.model.reference import ReferencePolicy
 from recbole_lpo.model.rivals import Rivals, draw_from_best, draw_rivals
 
@@ -31,7 +31,7 @@ class PreferenceMixin(ObjectiveMixin):
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        check_combination(type(self).__name__, self.objective, self.loss_settings)
+        self.check_settings()
         # Rivals of the same batch are those of the process's own part of it.
         self._check_rivals(config["train_batch_size"] // ranks_of(config).world)
         self.register_buffer("cumulative_draw_weight", cumulative_weight(self._draw_weight()), persistent=False)

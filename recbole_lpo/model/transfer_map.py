@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recbole_lpo.core.item_contexts import Occurrences, all_occurrences, contexts_at
 from recbole_lpo.core.precision import full_precision
 from recbole_lpo.model.context_network import ContextNetwork
+from recbole_lpo.model.kept_occurrences import KeptOccurrences
 
 # Contexts that are inferred from at once: some tens of MB.
 _CONTEXTS_AT_ONCE = 8192
@@ -31,16 +32,14 @@ class TransferMap(nn.Module):
         super().__init__()
         self.network, self.keep_norm = network, keep_norm
         self.register_buffer("spread", spread)
-        for name in ("items", "place", "start", "count", "left", "right"):
-            self.register_buffer(f"found_{name}", getattr(found, name), persistent=False)
+        self.kept = KeptOccurrences(found)
         # Items with about as many contexts are inferred together.
         self.register_buffer("rare", rare[torch.argsort(found.count[rare], stable=True)], persistent=False)
 
     @property
     def found(self) -> Occurrences:
         """The occurrences, on the device of the map."""
-        return Occurrences(self.found_items, self.found_place, self.found_start, self.found_count, self.found_left,
-                           self.found_right)  # fmt: skip
+        return self.kept.found
 
     @torch.no_grad()
     def forward(self, table: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class TransferMap(nn.Module):
 
     def _parts(self) -> Iterator[Tensor]:
         """The rare items, some at a time: so many that their contexts, padded, are few enough."""
-        count = self.found_count[self.rare].tolist()
+        count = self.found.count[self.rare].tolist()
         first = 0
         for last in range(1, len(count) + 1):
             if last == len(count) or (last + 1 - first) * count[last] > _CONTEXTS_AT_ONCE:

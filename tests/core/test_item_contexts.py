@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lpo.core.item_contexts import all_occurrences, contexts_at, drawn_occurrences, occurrences
+from recbole_lpo.core.item_contexts import (
+    all_occurrences,
+    contexts_at,
+    drawn_occurrences,
+    histories_at,
+    occurrences,
+    slices,
+)
 
 N_ITEMS = 9
 HISTORIES = st.lists(st.lists(st.integers(1, N_ITEMS - 1), min_size=1, max_size=12), min_size=1, max_size=6)
@@ -78,3 +85,27 @@ def test_an_occurrence_with_too_little_around_it_is_left_out(least):
     found = occurrences(users, items, N_ITEMS, reach=3, least=least)
     kept = {2: [4, 5, 6, 1, 2, 3, 4], 3: [1, 2, 3, 4]}[least]
     assert sorted(items[found.place].tolist()) == sorted(kept)
+
+
+@given(histories=HISTORIES, reach=st.integers(0, 5), backward=st.booleans())
+@settings(deadline=None)
+def test_the_histories_of_an_occurrence_end_with_it_from_either_side(histories, reach, backward):
+    users, items = flat(histories)
+    found = occurrences(users, items, N_ITEMS, reach=reach, least=0)
+    which = torch.arange(len(found.place))
+    rows, length = histories_at(found, which, torch.full((len(which),), backward))
+    expected = [
+        (item, history[at : at + reach + 1][::-1] if backward else history[max(0, at - reach) : at + 1])
+        for history in histories
+        for at, item in enumerate(history)
+    ]
+    expected = [one for _, one in sorted(expected, key=lambda one: one[0])]
+    assert [row[:n].tolist() for row, n in zip(rows, length, strict=True)] == expected
+    assert not rows.masked_fill(torch.arange(rows.shape[1]) < length[:, None], 0).any()
+
+
+def test_slices_are_python_slices_padded_on_the_right():
+    items = torch.arange(10, 20, dtype=torch.int32)
+    first, length, step = torch.tensor([2, 9, 0]), torch.tensor([3, 4, 0]), torch.tensor([1, -1, 1])
+    assert slices(items, first, length, step).tolist() == [[12, 13, 14, 0], [19, 18, 17, 16], [0, 0, 0, 0]]
+    assert slices(items, first[:1], length[:1]).tolist() == [[12, 13, 14]]

@@ -187,8 +187,8 @@ def test_it_works_on_top_of_content(trained, tmp_path):
     [
         ({"transfer_heads": 3}, "transfer_heads = 3: must divide the width of the item vectors, 16"),
         ({"transfer_max_count": 10_000}, "transfer_max_count = 10000: of the items with contexts 40 are to be"),
-        ({"pref_init_from_reference": False}, "pref_init_from_reference = False: CITIESSASRec learns from the vectors"),
-        ({"nproc": 2}, "nproc with CITIESSASRec: it learns of a few thousand items, in one process"),
+        ({"pref_init_from_reference": False}, "pref_init_from_reference = False: CITIESSASRec begins with the weights"),
+        ({"nproc": 2}, "nproc with CITIESSASRec: it learns of items beside histories, in one process"),
     ],
 )  # fmt: skip
 def test_settings_that_it_cannot_work_with_are_named(changes, said, trained, tmp_path):
