@@ -191,6 +191,16 @@ def test_a_row_takes_what_a_search_found_for_its_model_and_dataset_and_tells_the
     assert [study.n_trials(*row) for row in rows] == [3, 0, 0]
 
 
+def test_the_reference_that_a_search_was_held_to_gives_way_to_that_of_the_row(tmp_path):
+    found = searched(tmp_path / "search", "DPOSASRec", best="{learning_rate: 0.003, pref_reference: runs/of-one-seed}")
+    study = study_of(file=written(tmp_path, ON_A_REFERENCE), tuned=[found])
+    own = next(run for run in study.runs() if (run.method, run.seed) == ("DPO", 4))
+    assert own.settings["learning_rate"] == 0.003
+    assert "pref_reference" not in own.settings
+    assert own.told(tmp_path)["pref_reference"] == str(own.reference.folder(tmp_path).resolve())
+    assert own.reference.seed == 4
+
+
 def test_a_folder_that_gives_no_settings_for_a_row_is_refused(tmp_path):
     names = {"models": ["LPOSASRec"], "datasets": ["toy"]}
     with pytest.raises(InputError, match=r"is no folder of a search"):
