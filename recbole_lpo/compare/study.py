@@ -24,6 +24,8 @@ FIRST_SEED = 2020
 WEIGHTS_OF = "weights_of"
 # A row with it has the run of the row that it names, of the same dataset and seed, as its reference policy.
 REFERENCE_OF = "reference_of"
+# What a row says of another row; all else is a setting.
+OTHER_ROWS = (WEIGHTS_OF, REFERENCE_OF)
 _AFTER_TRAINING = {key for key in KEYS if key.startswith("eval_")} | {"eval_batch_size", "topk", "metrics"}
 
 
@@ -220,7 +222,7 @@ def _check_reference(name: str, own: Mapping[str, Any], methods: Mapping[str, Ma
         raise InputError(
             f"runs.{name}: pref_reference = {own['pref_reference']}, and reference_of = {named}. Leave one of them out."
         )
-    allowed = [row for row, given in methods.items() if not {WEIGHTS_OF, REFERENCE_OF} & given.keys()]
+    allowed = [row for row, given in methods.items() if not given.keys() & OTHER_ROWS]
     if named not in allowed:
         raise InputError(
             f"runs.{name}: reference_of = {named}: is no row that is trained without another."

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_lpo.compare.study import WEIGHTS_OF, Study
+from recbole_lpo.compare.study import OTHER_ROWS, Study
 from recbole_lpo.config import Config
 
 
@@ -29,7 +29,7 @@ def varied_settings(study: Study) -> list[Varied]:
         rows = {method: own for method, own in study.methods.items() if own["model"] == model}
         keys = sorted({key for own in rows.values() for key in own} - {"model"})
         whole = {method: _resolved(study, own, keys) for method, own in rows.items()} if len(rows) > 1 else {}
-        for key in (key for key in keys if key != WEIGHTS_OF):
+        for key in (key for key in keys if key not in OTHER_ROWS):
             alike: dict[str, dict[str, tuple[Any, str]]] = {}
             for method, values in whole.items():
                 rest = _text({name: value for name, value in values.items() if name != key})
@@ -39,10 +39,10 @@ def varied_settings(study: Study) -> list[Varied]:
 
 
 def _resolved(study: Study, own: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    given = {WEIGHTS_OF: None, **study.settings, **own}
+    given = {**dict.fromkeys(OTHER_ROWS), **study.settings, **own}
     if all(key in given for key in keys):
         return {key: given[key] for key in keys}
-    trained = {key: value for key, value in given.items() if key != WEIGHTS_OF}
+    trained = {key: value for key, value in given.items() if key not in OTHER_ROWS}
     config = Config(config_dict={**trained, "dataset": study.datasets[0], "seed": study.seeds[0]})
     return {key: given[key] if key in given else config[key] for key in keys}
 

@@ -224,6 +224,22 @@ runs:
     }
 
 
+def test_rows_with_the_same_reference_vary_in_their_settings_and_the_reference_is_none(tmp_path, caplog):
+    (tmp_path / "study.yaml").write_text("""
+datasets: [ml-100k]
+runs:
+  SASRec:
+  LPOSASRec:
+  weak: {model: DPOSASRec, pref_beta: 0.1, reference_of: SASRec}
+  usual: {model: DPOSASRec, learning_rate: 0.001, reference_of: SASRec}
+  strong: {model: DPOSASRec, pref_beta: 3, reference_of: SASRec}
+  of another: {model: DPOSASRec, pref_beta: 3, reference_of: LPOSASRec}
+""")
+    found = {one.setting: one.rows for one in varied_settings(study_of(file=str(tmp_path / "study.yaml")))}
+    assert found == {"pref_beta": [(0.1, "weak"), (3, "strong")]}
+    assert "reference_of" not in caplog.text
+
+
 def test_users_are_read_as_they_were_written_whatever_their_order(tmp_path):
     study = study_of_methods(["SASRec"])
     make_runs(study, tmp_path)
