@@ -21,7 +21,7 @@ from recbole_lpo.model.starts_trained import StartsTrained
 from recbole_lpo.settings import TransferSettings
 
 # Histories that are encoded at once without a gradient.
-_ROWS_AT_ONCE = 2048
+_ROWS_AT_ONCE = 512
 
 
 class MELTMixin(StartsTrained, ScoresByProduct, LikelihoodMixin):
