@@ -15,7 +15,7 @@ from recbole_lpo.model.context_network import ContextNetwork
 from recbole_lpo.model.encoders import SequenceEncoder
 from recbole_lpo.model.mapped_embedding import MappedEmbedding
 from recbole_lpo.model.objective import ObjectiveMixin
-from recbole_lpo.model.starts_trained import StartsTrained
+from recbole_lpo.model.starts_trained import StartsTrained, spread_of
 from recbole_lpo.model.transfer_map import TransferMap
 from recbole_lpo.settings import TransferSettings
 
@@ -60,7 +60,7 @@ class CITIESMixin(StartsTrained, ObjectiveMixin):
         found = occurrences(users, items, ids.num_embeddings, reach=settings.transfer_reach, least=_LEAST)
         rare, known = self._rare_and_known(torch.bincount(items, minlength=ids.num_embeddings), found.count)
         network = self._network(ids.embedding_dim)
-        spread = self.item_embedding.weight.detach()[known].var(dim=0, unbiased=False).mean().sqrt().clamp(min=1e-12)
+        spread = spread_of(self.item_embedding.weight[known])
         maps.append(TransferMap(network, found, rare, spread=spread, keep_norm=settings.transfer_keep_norm))
         self.item_embedding = MappedEmbedding(ids, maps)
         self.own_batches = ItemBatches(known, settings.transfer_batch_size, config["seed"])
@@ -94,7 +94,8 @@ class CITIESMixin(StartsTrained, ObjectiveMixin):
             return self._transfer.network.out.bias.sum() * 0
         stream, table, transfer = self.rival_stream(items.device), self._frozen_table(), self._transfer
         most = self.transfer_settings.transfer_max_contexts
-        n_drawn = int(torch.randint(1, most + 1, (), generator=stream, device=items.device))
+        # A number that the host has at once: nothing waits for the device.
+        n_drawn = int(torch.randint(1, most + 1, (), generator=self.rival_stream(torch.device("cpu"))))
         places = drawn_occurrences(transfer.found, items, n_drawn, stream)
         with full_precision(items.device):
             error = transfer.learned(table, items, places) - table[items]
@@ -141,9 +142,7 @@ class CITIESMixin(StartsTrained, ObjectiveMixin):
             raise InputError(
                 f"transfer_heads = {settings.transfer_heads}: must divide the width of the item vectors, {width}."
             )
-        # A stream of its own: the rest of the run is that of the trained model.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._rival_seed)
+        with self.own_weights():
             return ContextNetwork(
                 width,
                 reach=settings.transfer_reach,

@@ -17,7 +17,7 @@ from recbole_lpo.model.kept_occurrences import KeptOccurrences
 from recbole_lpo.model.likelihood import LikelihoodMixin
 from recbole_lpo.model.mapped_embedding import MappedEmbedding
 from recbole_lpo.model.packed import is_positionwise
-from recbole_lpo.model.starts_trained import StartsTrained
+from recbole_lpo.model.starts_trained import StartsTrained, spread_of
 from recbole_lpo.settings import TransferSettings
 
 # Histories that are encoded at once without a gradient.
@@ -58,13 +58,10 @@ class MELTMixin(StartsTrained, ScoresByProduct, LikelihoodMixin):
             )
         self.transfer_settings = TransferSettings.from_config(config)
         width = self.item_embedding.embedding_dim
-        # A stream of its own: the rest of the run is that of the trained model.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with self.own_weights():
             self.user_transfer, self.item_transfer = _linear(width), _linear(width)
         self._know_users_and_items(config, dataset)
-        vectors = self.item_embedding.weight.detach()[self.head_ids]
-        self.register_buffer("spread", vectors.var(dim=0, unbiased=False).mean().sqrt())
+        self.register_buffer("spread", spread_of(self.item_embedding.weight[self.head_ids]))
         self._progress = 0.0
         self._user_batches, self._item_batches = self._users.cycled(0), self._items.cycled(0)
 
@@ -86,10 +83,6 @@ class MELTMixin(StartsTrained, ScoresByProduct, LikelihoodMixin):
         self._progress = min(1.0, epoch / self.transfer_settings.transfer_curriculum)
         self._user_batches, self._item_batches = self._users.cycled(epoch), self._items.cycled(epoch)
         return [(self.item_embedding.weight, self._overwrite())] if epoch and len(self.tail_items) else None
-
-    def calculate_loss(self, interaction) -> Tensor:
-        self.check_trained()
-        return super().calculate_loss(interaction)
 
     def loss_of(self, hidden, target, *, known_items, reference_states) -> Tensor:
         self.check_trained()

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from recbole_lpo.core.item_content import standardised
 from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.reference import ReferencePolicy
@@ -38,6 +45,13 @@ class StartsTrained:
         """Called when the weights are those of a trained model; there is no other use for that model."""
         self._has_trained_weights = True
 
+    @contextmanager
+    def own_weights(self) -> Iterator[None]:
+        """What is drawn inside comes from a stream of its own: the rest of the run is that of the trained model."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._rival_seed)
+            yield
+
     def check_trained(self) -> None:
         """Raise InputError where the weights are not those of a trained model."""
         if not self._has_trained_weights:
@@ -45,3 +59,9 @@ class StartsTrained:
                 f"{type(self).__name__} begins with the weights of a trained model. `recbole-lpo run` trains one "
                 "first; with RecBole's own entry points set pref_reference to the run folder of a trained model."
             )
+
+
+def spread_of(vectors: Tensor) -> Tensor:
+    """() the root of the mean square of vectors (M, D) about their mean; 1 where all are the same."""
+    _, scale = standardised(vectors.detach(), torch.ones(len(vectors), dtype=torch.bool, device=vectors.device))
+    return 1 / scale
