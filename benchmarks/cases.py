@@ -9,6 +9,8 @@ from typing import Any
 # What the names of cases start with that compare accuracy, not time, and of those that time whole trainings.
 ACCURACY, END_TO_END = "equal-accuracy/", "end-to-end/"
 OURS, RECBOLE, NO_ANOMALY = "ours", "recbole", "recbole-no-anomaly"
+# Ours with `item_softmax: chunked_bfloat16`.
+BFLOAT16, _IN_BFLOAT16 = "bfloat16", {"item_softmax": "chunked_bfloat16"}
 # The users of Amazon Beauty, on whom catalogue and history grow.
 _USERS = 22_363
 _TARGETS, _WIDTH = 2048, 64
@@ -143,6 +145,8 @@ def _preferences(dataset: str, scale: _Scale) -> Case:
     settings |= {**scale.timing, "warm_epoch": True, "seconds": 600.0}
     models = {"SASRec": False, "LPOSASRec": False, "DPOSASRec": True, "SDPOSASRec": True}
     sides = [Side(model, OURS, {"model": model, "reference": reference}) for model, reference in models.items()]
+    for model in ("SASRec", "LPOSASRec"):
+        sides.append(Side(f"{model}-{BFLOAT16}", OURS, {"model": model, "config": _IN_BFLOAT16}))
     name = f"preference/{dataset}"
     return Case(name, "training", settings, tuple(sides), scale.repeat, expect=20, step_by_step=True)
 
@@ -157,7 +161,8 @@ def _catalogue(scale: _Scale) -> Iterator[Case]:
         loss = {"targets": _TARGETS, "items": items, "width": _WIDTH, **scale.growth_timing}
         # Torch's takes minutes for a million.
         loss |= {"warm_steps": 1, "min_steps": min(2, loss["min_steps"])}
-        sides = (Side(OURS), Side("matmuls"), Side("linear_cross_entropy"), Side("dense", needs_gb=batch_gb))
+        sides = (Side(OURS), Side(BFLOAT16), Side("matmuls"), Side("linear_cross_entropy"))
+        sides += (Side("dense", needs_gb=batch_gb),)
         yield Case(f"catalogue/loss/{items}", "softmax", loss, sides, expect=2 * expect, step_by_step=True)
         data = {"synthetic": {"users": _USERS, "items": items}, "model": "SASRec", "max_length": 50}
         sides = (Side(OURS), Side(RECBOLE, needs_gb=batch_gb))
@@ -194,5 +199,7 @@ def _by_name(dataset: str, scale: _Scale) -> Iterator[Case]:
         for max_length in (10, 50):
             config = scale.long_runs | _ACCURACY_SETTINGS[model]
             settings, sides = named | {"max_length": max_length, "config": config}, (Side("packed"), Side("prefix"))
+            if (model, max_length) == ("SASRec", 50):
+                sides += (Side(f"packed-{BFLOAT16}", "packed", {"config": config | _IN_BFLOAT16}),)
             name = f"{ACCURACY}{dataset}/{model}/{max_length}"
             yield Case(name, "accuracy", settings, sides, scale.seeds, seeds=True, **last)

@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.cases import ACCURACY, NO_ANOMALY, OURS, RECBOLE
+from benchmarks.cases import ACCURACY, BFLOAT16, NO_ANOMALY, OURS, RECBOLE
 from benchmarks.goals import GOALS, Figures
 
 _SIDES = (OURS, RECBOLE, NO_ANOMALY)
 _LOSSES = {
     OURS: "ours",
+    BFLOAT16: "ours, products of the gradient in bfloat16",
     "matmuls": "its three matrix products alone",
     "dense": "all scores at once",
     "linear_cross_entropy": "torch's linear_cross_entropy",

@@ -17,12 +17,14 @@ from tabulate import tabulate
 
 from recbole_lpo import compat, self_check
 from recbole_lpo.compat.versions import installed
+from recbole_lpo.core.precision import cpu_has_bfloat16
 from recbole_lpo.version import __version__
 
 _NEEDED = ("recbole", "torch", "numpy", "scipy", "pandas", "safetensors", "matplotlib")
 _OPTIONAL = ("optuna", "hyperopt", "pyarrow", "ray")
 _NOT_INSTALLED = "not installed"
 _GIB = 2**30
+_IN_WORDS = {True: "yes", False: "no: item_softmax = chunked_bfloat16 and enable_amp are slow on it", None: "unknown"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +47,7 @@ def report() -> dict[str, Any]:
         "ok": all(check["ok"] for check in checks),
         "versions": _versions(),
         "cpu_threads": {"used_by_torch": torch.get_num_threads(), "available": _available_cpus()},
+        "cpu_bfloat16": cpu_has_bfloat16(),
         "gpus": _gpus(),
         "free_disk_gib": round(shutil.disk_usage(os.curdir).free / _GIB, 1),
         "patches": [asdict(patch) for patch in compat.patches()],
@@ -102,6 +105,7 @@ def _as_text(found: dict[str, Any]) -> str:
     facts = [
         *found["versions"].items(),
         ("CPU threads", f"{threads['used_by_torch']} used by torch, {threads['available']} available"),
+        ("bfloat16 in the CPU", _IN_WORDS[found["cpu_bfloat16"]]),
         ("GPU", gpus),
         ("free disk here", f"{found['free_disk_gib']} GiB"),
     ]

@@ -64,7 +64,15 @@ def test_every_patch_is_listed_with_its_status_reason_and_guard(found):
 def test_the_machine_is_described(found):
     assert found["cpu_threads"]["available"] >= 1
     assert found["free_disk_gib"] >= 0
+    assert found["cpu_bfloat16"] in (True, False, None)
     assert isinstance(found["gpus"], list)
+
+
+@pytest.mark.parametrize(("has", "words"), [(True, "yes"), (False, "slow on it"), (None, "unknown")])
+def test_whether_the_cpu_knows_bfloat16_is_said_in_words(has, words, quick, monkeypatch):
+    monkeypatch.setattr(doctor, "cpu_has_bfloat16", lambda: has)
+    line = next(line for line in doctor._as_text(doctor.report()).splitlines() if "bfloat16 in the CPU" in line)
+    assert words in line
 
 
 def test_gpus_are_listed_with_their_memory(quick, monkeypatch):

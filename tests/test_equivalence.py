@@ -53,6 +53,13 @@ def test_however_the_softmax_is_computed_losses_and_metrics_are_the_same(method,
     assert metrics == pytest.approx(plain[1], abs=1e-9)
 
 
+def test_a_gradient_in_bfloat16_leaves_a_training_what_it_was_but_for_its_rounding(run, plain):
+    losses, metrics, _ = run("--item_softmax=chunked_bfloat16")
+    assert losses != plain[0]
+    assert losses == pytest.approx(plain[0], abs=1e-3)
+    assert metrics.keys() == plain[1].keys()
+
+
 @pytest.mark.parametrize("setting", ["--eval_chunk_items=1", "--eval_chunk_items=7", "--eval_batch_size=1"])
 def test_however_many_items_or_users_are_scored_at_once_metrics_and_ranks_are_the_same(setting, run, plain):
     losses, metrics, ranks = run(setting)

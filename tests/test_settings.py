@@ -152,7 +152,7 @@ CHOICES = {
     "tail_split_counts": ("train", "augmented"),
     "lr_schedule": ("constant", "cosine", "linear"),
     "batching": ("packed", "prefix"),
-    "item_softmax": ("auto", "dense", "chunked", "fused"),
+    "item_softmax": ("auto", "dense", "chunked", "chunked_bfloat16", "fused"),
     "content_mode": ("none", "add", "replace", "gate", "init"),
     "content_side": ("both", "input", "output"),
     "transfer_items": ("rare", "tail"),

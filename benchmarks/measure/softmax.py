@@ -19,8 +19,9 @@ _COLUMNS = 256
 
 def measure(side: str, settings: dict[str, Any], folders: dict[str, str]) -> dict[str, float]:
     """settings: `targets`, `items`, `width`; `warm_steps`, which are not counted, then `min_steps` and more until
-    `seconds` have passed. side: `ours`, `dense` (torch's cross_entropy), `linear_cross_entropy` (torch's, in chunks),
-    or `matmuls`: the three that any exact loss needs, chunked, and nothing else.
+    `seconds` have passed. side: `ours`, `bfloat16` (ours with the products of the gradient in it), `dense` (torch's
+    cross_entropy), `linear_cross_entropy` (torch's, in chunks), or `matmuls`: the three that any exact loss needs,
+    chunked, and nothing else.
 
     All keep freed memory, as runs of ours do, so that only the computation differs. above_mb: peak over the inputs and
     their gradients.
@@ -53,6 +54,10 @@ def _ours(hidden: Tensor, table: Tensor, target: Tensor) -> None:
     target_nll(hidden, table, target).mean().backward()
 
 
+def _bfloat16(hidden: Tensor, table: Tensor, target: Tensor) -> None:
+    target_nll(hidden, table, target, method="chunked_bfloat16").mean().backward()
+
+
 def _dense(hidden: Tensor, table: Tensor, target: Tensor) -> None:
     functional.cross_entropy(hidden @ table.T, target).backward()
 
@@ -76,6 +81,7 @@ def _matmuls(hidden: Tensor, table: Tensor, target: Tensor) -> None:
 
 _STEPS = {
     "ours": _ours,
+    "bfloat16": _bfloat16,
     "dense": _dense,
     "linear_cross_entropy": _linear_cross_entropy,
     "matmuls": _matmuls,

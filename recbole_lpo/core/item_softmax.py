@@ -11,7 +11,7 @@ from recbole_lpo.core.gathered_rows import rows_of
 from recbole_lpo.core.precision import at_least_float32
 from recbole_lpo.errors import InputError
 
-METHODS = ("auto", "dense", "chunked", "fused")
+METHODS = ("auto", "dense", "chunked", "chunked_bfloat16", "fused")
 
 # Up to here `auto` is `dense`, which has RecBole's digits: a batch of 2,048 targets on 2,048 items. Where there are no
 # digits to keep, up to where the chunks begin to win on a CPU.
@@ -34,7 +34,8 @@ def target_nll(
     item_table  (N, D); the score of item n is hidden . item_table[n]
     target      (B,) column numbers
     bias        (N,) added to the score of each item, the same in every row; None: nothing
-    method      one of METHODS, see `softmax_method`: the same numbers up to rounding, other memory and time
+    method      one of METHODS, see `softmax_method`: the same numbers up to rounding, but for the gradient of
+                `chunked_bfloat16`, other memory and time
     returns     (B,) float32 or better
 
     The padding column takes part, as in RecBole's own cross-entropy. Raises InputError for `fused` on a torch that is
@@ -46,17 +47,19 @@ def target_nll(
             return _dense_nll(hidden, item_table, target, bias)
         case "fused":
             return _fused_nll(hidden, item_table, target, bias)
+        case "chunked_bfloat16":
+            return column_nll(hidden, item_table, target, bias=bias, gradient_dtype=torch.bfloat16)
     return column_nll(hidden, item_table, target, bias=bias)
 
 
 def softmax_method(method: str, n_rows: int, n_items: int, device: torch.device, *, recbole_digits: bool = True) -> str:
-    """How `target_nll` computes: dense (all B N scores at once), chunked (`column_nll`) or fused (torch's
-    `linear_cross_entropy`).
+    """How `target_nll` computes: dense (all B N scores at once), chunked (`column_nll`), chunked_bfloat16 (the same
+    with matrix products of the gradient in bfloat16) or fused (torch's `linear_cross_entropy`).
 
     `auto` is dense up to 4 million scores, where it has the digits of RecBole's cross-entropy, or up to a million where
     these do not matter (recbole_digits). Above that it is chunked on a CPU, which is faster there; on a GPU it stays
     dense while three copies of the scores take no more than a quarter of the memory (chosen for safety, not measured on
-    a GPU). Never fused: on a CPU that is slower.
+    a GPU). Never chunked_bfloat16, whose gradient has two to three digits, and never fused: on a CPU that is slower.
     Raises InputError for a method that is unknown, or that the installed torch does not have.
     """
     check_method(method)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 # Below this the heap will do.
 LEAST_BYTES = 2**20
-_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+# Numpy has no bfloat16; what lies in the memory is the same.
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.int16}
 # Private, so that a process that forks has its own; Windows knows no other kind.
 _FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 # Ready for the next tensor; at most one for each use, others go back to the system.
@@ -40,7 +41,8 @@ def reused_empty(shape: tuple[int, ...], use: str, *, like: Tensor) -> Tensor:
     # torch holds the array for as long as any tensor is in its memory.
     weakref.finalize(lease, _SPARE.setdefault, use, memory).atexit = False
     # In its shape from the start: autograd adds to a gradient in place only where that is no view of another tensor.
-    return torch.from_numpy(lease.reshape(shape))
+    found = torch.from_numpy(lease.reshape(shape))
+    return found if found.dtype == like.dtype else found.view(like.dtype)
 
 
 def give_back_spare() -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from recbole_lpo.core.gathered_rows import make_lookups_sparse
 from recbole_lpo.core.item_softmax import softmax_method
-from recbole_lpo.core.precision import half_precision
+from recbole_lpo.core.precision import cpu_has_bfloat16, half_precision
 from recbole_lpo.core.reused_memory import give_back_spare
 from recbole_lpo.data.item_batches import ItemBatches
 from recbole_lpo.data.sequences import PackedBatch, PackedSequences
@@ -39,6 +39,12 @@ class EpochSteps:
         self._together = Together(self.model, self.ranks) if self.ranks.several else None
         self._packed: PackedSequences | ItemBatches | None = None
         self._item_softmax = self.run_settings.item_softmax
+        in_bfloat16 = self.enable_amp or self._item_softmax == "chunked_bfloat16"
+        if in_bfloat16 and self.device.type == "cpu" and cpu_has_bfloat16() is False:
+            self.logger.warning(
+                "This processor has no instructions for bfloat16: item_softmax = chunked_bfloat16 and enable_amp make "
+                "the training slower on it, not faster."
+            )
 
     def _build_optimizer(self, **kwargs):
         rate = getattr(self.model, "own_learning_rate", None)

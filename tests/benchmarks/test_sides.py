@@ -107,7 +107,7 @@ def test_the_evaluation_of_both_sides_ranks_the_same_users_and_items(toy_case):
     assert {name: ours[name] for name in ("users", "items")} == {name: theirs[name] for name in ("users", "items")}
 
 
-@pytest.mark.parametrize("side", ["ours", "dense", "matmuls"])
+@pytest.mark.parametrize("side", ["ours", "bfloat16", "dense", "matmuls"])
 def test_every_way_to_the_loss_of_a_catalogue_is_timed(side):
     settings = {"targets": 8, "items": 50, "width": 4, "warm_steps": 1, "min_steps": 2, "seconds": 0.0}
     figures = softmax.measure(side, settings, {})

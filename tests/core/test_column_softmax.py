@@ -34,11 +34,11 @@ def value_and_gradients(loss, leaves):
 
 
 @fast
-@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(1, 23), st.integers(1, 30), st.integers(0, 150))
-def test_value_and_gradients_are_those_of_all_scores_at_once(seed, rows, items, chunk, kept_cells):
+@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(1, 23), st.integers(1, 30), st.integers(0, 600))
+def test_value_and_gradients_are_those_of_all_scores_at_once(seed, rows, items, chunk, kept_bytes):
     leaves, target = case(seed, rows, items)
     hidden, item_table, bias = leaves
-    found = column_nll(hidden, item_table, target, bias=bias, chunk=chunk, kept_cells=kept_cells)
+    found = column_nll(hidden, item_table, target, bias=bias, chunk=chunk, kept_bytes=kept_bytes)
     pairs = zip(value_and_gradients(found, leaves), value_and_gradients(whole(*leaves, target), leaves), strict=True)
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -46,10 +46,10 @@ def test_value_and_gradients_are_those_of_all_scores_at_once(seed, rows, items, 
 
 @fast
 @given(st.integers(0, 10_000), st.floats(1, 1e4), st.sampled_from([RECOMPUTED, KEPT]))
-def test_in_float32_scores_of_any_size_give_what_float64_gives_within_rounding(seed, scale, kept_cells):
+def test_in_float32_scores_of_any_size_give_what_float64_gives_within_rounding(seed, scale, kept_bytes):
     leaves, target = case(seed, 5, 40, scale=scale, dtype=torch.float32)
     exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    found = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=7, kept_cells=kept_cells)
+    found = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=7, kept_bytes=kept_bytes)
     ours, theirs = value_and_gradients(found, leaves), value_and_gradients(whole(*exact, target), exact)
     # A score is rounded relative to its terms; the gradient of an item carries the size of the hidden state.
     rounding = 1e-6 * scale
@@ -60,13 +60,13 @@ def test_in_float32_scores_of_any_size_give_what_float64_gives_within_rounding(s
 
 @fast
 @given(st.integers(0, 10_000), st.floats(0.01, 5), st.sampled_from([RECOMPUTED, KEPT]))
-def test_scores_that_need_no_shift_give_the_same_with_one(seed, scale, kept_cells):
+def test_scores_that_need_no_shift_give_the_same_with_one(seed, scale, kept_bytes):
     leaves, target = case(seed, 5, 40, scale=scale, dtype=torch.float32)
     found = []
     for near_zero in (60.0, -1.0):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(column_softmax, "_NEAR_ZERO", near_zero)
-            loss = column_nll(*leaves[:2], target, bias=leaves[2], chunk=7, kept_cells=kept_cells)
+            loss = column_nll(*leaves[:2], target, bias=leaves[2], chunk=7, kept_bytes=kept_bytes)
         found.append(value_and_gradients(loss, leaves))
     for plain, shifted in zip(*found, strict=True):
         torch.testing.assert_close(plain, shifted, rtol=1e-5, atol=1e-5 * scale)
@@ -87,23 +87,76 @@ def test_scores_at_either_end_of_what_needs_no_shift_lose_nothing(sign, bits):
 
 
 @fast
-@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 23), st.integers(1, 30), st.integers(0, 150))
-def test_how_many_probabilities_are_kept_changes_no_digit(seed, rows, items, chunk, kept_cells):
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 6),
+    st.integers(1, 23),
+    st.integers(1, 30),
+    st.integers(0, 600),
+    st.sampled_from([None, torch.bfloat16]),
+)
+def test_how_many_probabilities_are_kept_changes_no_digit(seed, rows, items, chunk, kept_bytes, gradient_dtype):
     leaves, target = case(seed, rows, items, dtype=torch.float32)
+    options = {"bias": leaves[2], "chunk": chunk, "gradient_dtype": gradient_dtype}
     found = [
-        value_and_gradients(column_nll(*leaves[:2], target, bias=leaves[2], chunk=chunk, kept_cells=cells), leaves)
-        for cells in (RECOMPUTED, kept_cells, KEPT)
+        value_and_gradients(column_nll(*leaves[:2], target, kept_bytes=size, **options), leaves)
+        for size in (RECOMPUTED, kept_bytes, KEPT)
     ]
     for recomputed, some, kept in zip(*found, strict=True):
         assert recomputed.equal(some) and some.equal(kept)
 
 
-@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
-def test_the_gradients_are_the_slopes_of_the_value(kept_cells):
+@fast
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 40), st.floats(0.01, 100))
+def test_products_of_the_gradient_in_bfloat16_leave_the_value_and_round_each_term_of_the_gradient(
+    seed, rows, items, scale
+):
+    leaves, target = case(seed, rows, items, scale=scale, dtype=torch.float32)
+    exact, found = (
+        value_and_gradients(column_nll(*leaves[:2], target, bias=leaves[2], chunk=7, gradient_dtype=dtype), leaves)
+        for dtype in (None, torch.bfloat16)
+    )
+    torch.testing.assert_close(found[0], exact[0], rtol=1e-6, atol=1e-6 * scale)
+    hidden, table = (leaf.detach().abs() for leaf in leaves[:2])
+    prob = torch.softmax(leaves[0].detach() @ leaves[1].detach().T + leaves[2].detach(), dim=1)
+    weighted = torch.linspace(0.5, 2, rows)[:, None] * prob
+    # The factors, the products of a chunk and their sum are rounded to 8 bits each; the target's own term is not.
+    for one, other, terms in zip(
+        found[1:], exact[1:], [weighted @ table, weighted.T @ hidden, weighted.sum(dim=0)], strict=True
+    ):
+        assert ((one - other).abs() <= 4 * 2**-8 * terms + 1e-6 * scale).all()
+
+
+def test_products_of_the_gradient_in_bfloat16_cost_a_step_a_ten_thousandth_of_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    leaves = [(torch.randn(n, 64, generator=generator) * size).requires_grad_() for n, size in [(512, 1), (5000, 0.1)]]
+    target = torch.randint(0, 5000, (512,), generator=generator)
+    exact, found = (
+        value_and_gradients(column_nll(*leaves, target, gradient_dtype=dtype), leaves)
+        for dtype in (None, torch.bfloat16)
+    )
+    for one, other in zip(found[1:], exact[1:], strict=True):
+        assert 0 < (one - other).norm() < 5e-4 * other.norm()
+
+
+def test_products_in_bfloat16_see_few_numbers_of_rows_for_each_of_which_onednn_keeps_memory(monkeypatch):
+    seen, product = set(), torch.mm
+    monkeypatch.setattr(torch, "mm", lambda a, b, **named: seen.add((*a.shape, *b.shape)) or product(a, b, **named))
+    for rows in (65, 70, 100, 128):
+        leaves, target = case(0, rows, 20, dtype=torch.float32)
+        loss = column_nll(*leaves[:2], target, chunk=20, gradient_dtype=torch.bfloat16)
+        assert loss.shape == (rows,)
+        loss.sum().backward()
+    # Scores, and the gradients of hidden states and items.
+    assert seen == {(128, 4, 4, 20), (128, 20, 20, 4), (20, 128, 128, 4)}
+
+
+@pytest.mark.parametrize("kept_bytes", [RECOMPUTED, KEPT])
+def test_the_gradients_are_the_slopes_of_the_value(kept_bytes):
     leaves, target = case(0, 3, 7)
 
     def loss(hidden, item_table, bias):
-        return column_nll(hidden, item_table, target, bias=bias, chunk=3, kept_cells=kept_cells)
+        return column_nll(hidden, item_table, target, bias=bias, chunk=3, kept_bytes=kept_bytes)
 
     assert torch.autograd.gradcheck(loss, leaves)
 
@@ -129,11 +182,11 @@ def test_a_sure_target_costs_nothing_and_never_less():
     assert (column_nll(hidden, item_table, target, chunk=8) >= 0).all()
 
 
-@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
-def test_transposed_arguments_and_a_computed_table_get_their_gradients(kept_cells):
+@pytest.mark.parametrize("kept_bytes", [RECOMPUTED, KEPT])
+def test_transposed_arguments_and_a_computed_table_get_their_gradients(kept_bytes):
     (hidden, item_table, bias), target = case(1, 4, 9)
     sources = [hidden.detach().T.contiguous().requires_grad_(), item_table.detach().T.contiguous().requires_grad_()]
-    found = column_nll(sources[0].T, (2 * sources[1]).T, target, bias=bias, chunk=4, kept_cells=kept_cells)
+    found = column_nll(sources[0].T, (2 * sources[1]).T, target, bias=bias, chunk=4, kept_bytes=kept_bytes)
     expected = whole(sources[0].T, (2 * sources[1]).T, bias, target)
     pairs = zip(value_and_gradients(found, sources), value_and_gradients(expected, sources), strict=True)
     for ours, theirs in pairs:
@@ -153,10 +206,10 @@ def test_an_argument_without_gradient_leaves_those_of_the_others(frozen):
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("kept_cells", [RECOMPUTED, KEPT])
-def test_a_retained_graph_gives_the_same_gradient_again(kept_cells):
+@pytest.mark.parametrize("kept_bytes", [RECOMPUTED, KEPT])
+def test_a_retained_graph_gives_the_same_gradient_again(kept_bytes):
     leaves, target = case(3, 4, 9)
-    loss = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=4, kept_cells=kept_cells).sum()
+    loss = column_nll(leaves[0], leaves[1], target, bias=leaves[2], chunk=4, kept_bytes=kept_bytes).sum()
     first, second = (torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
@@ -183,11 +236,11 @@ def test_a_table_in_half_precision_has_a_gradient_of_its_own_kind():
 def test_probabilities_that_are_kept_for_a_second_backward_pass_are_not_overwritten():
     leaves, target = case(3, 300, 2000)
     hidden, item_table, bias = leaves
-    first = column_nll(hidden, item_table, target, bias=bias, kept_cells=KEPT).sum()
+    first = column_nll(hidden, item_table, target, bias=bias, kept_bytes=KEPT).sum()
     expected = torch.autograd.grad(whole(*leaves, target).sum(), leaves)
     for _ in range(2):
         found = torch.autograd.grad(first, leaves, retain_graph=True)
         # Another step in between, in memory of the same size.
-        column_nll(hidden.detach().requires_grad_(), item_table, target, kept_cells=KEPT).sum().backward()
+        column_nll(hidden.detach().requires_grad_(), item_table, target, kept_bytes=KEPT).sum().backward()
         for ours, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(ours, theirs)

@@ -20,7 +20,8 @@ HAS_FUSED = hasattr(torch.nn.functional, "linear_cross_entropy")
 fused = pytest.param(
     "fused", marks=pytest.mark.skipif(not HAS_FUSED, reason="linear_cross_entropy came with torch 2.13")
 )
-METHODS = ["dense", "chunked", fused]
+EXACT = ["dense", "chunked", fused]
+METHODS = [*EXACT, "chunked_bfloat16"]
 
 
 @st.composite
@@ -98,7 +99,7 @@ def test_with_the_padding_taken_out_the_gradient_is_that_of_a_catalogue_without_
     torch.testing.assert_close(logits.grad, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize("scale", [0.1, 1, 100, 1e4])
 @pytest.mark.parametrize(("rows", "items"), [(0, 7), (1, 1), (1, 5), (6, 300)])
 def test_every_method_gives_the_value_and_gradients_of_float64(rows, items, scale, method):
@@ -125,7 +126,7 @@ def test_every_method_gives_the_value_and_gradients_of_float64(rows, items, scal
         torch.testing.assert_close(ours.double() / size, theirs / size, rtol=1e-4, atol=atol)
 
 
-@pytest.mark.parametrize("method", ["chunked", fused])
+@pytest.mark.parametrize("method", ["chunked", "chunked_bfloat16", fused])
 def test_a_second_derivative_is_refused_where_it_would_be_wrong(method):
     hidden, items = hidden_and_items()
     nll = target_nll(hidden, items, torch.tensor([1, 2, 6]), method=method).sum()
@@ -181,7 +182,8 @@ def test_auto_gives_the_digits_of_the_method_that_it_takes(monkeypatch):
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are():
-    with pytest.raises(InputError, match=r"item_softmax = fast: unknown\. Allowed: auto, dense, chunked, fused"):
+    allowed = "auto, dense, chunked, chunked_bfloat16, fused"
+    with pytest.raises(InputError, match=rf"item_softmax = fast: unknown\. Allowed: {allowed}"):
         target_nll(torch.randn(1, 2), torch.randn(3, 2), torch.tensor([1]), method="fast")
 
 

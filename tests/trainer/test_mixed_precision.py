@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_gradients_are_unscaled_before_they_are_clipped(toy, monkeypatch):
 
 def test_bfloat16_is_the_16_bit_type_of_the_cpu():
     assert half_precision(torch.device("cpu")) == torch.bfloat16
+
+
+@pytest.mark.parametrize("settings", [{"enable_amp": True}, {"item_softmax": "chunked_bfloat16"}, {}])
+@pytest.mark.parametrize("has", [True, False, None])
+def test_a_processor_that_is_slow_with_it_is_named_before_the_training(settings, has, toy, monkeypatch, caplog):
+    monkeypatch.setattr(epoch_steps, "cpu_has_bfloat16", lambda: has)
+    with caplog.at_level(logging.WARNING):
+        built(toy, **settings)
+    assert ("no instructions for bfloat16" in caplog.text) == (bool(settings) and has is False)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
