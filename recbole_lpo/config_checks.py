@@ -41,6 +41,9 @@ WHOLE_NUMBERS = frozenset(
     {"epochs", "train_batch_size", "eval_batch_size", "stopping_step", "eval_step", "MAX_ITEM_LIST_LENGTH", "seed"}
     | {"worker", "hidden_size", "inner_size", "embedding_size", "n_layers", "n_heads", "num_layers", "nv", "nh"}
 )
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
+# The arguments of torch's clip_grad_norm_.
+_CLIPPING = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
 _INTERVAL_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
 _NUMBER = r"\s*-?(?:\d+(?:\.\d*)?|inf)\s*"
 _INTERVAL = re.compile(rf"[\[(]{_NUMBER},{_NUMBER}[\])]")
@@ -155,10 +158,27 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     if "teacher" in given and not str(given["teacher"]).isidentifier():
         # KD_DAGFM hands it to `eval`.
         raise InputError(f"teacher = {given['teacher']!r}: must be the name of a model.")
+    _check_optimizer(given)
     for key in _INTERVAL_KEYS:
         value = given.get(key)
         if value is not None and not all(_INTERVAL.fullmatch(part.strip()) for part in str(value).split(";")):
             raise InputError(f"{key} = {value!r}: must be an interval as [5,inf) or (0,10], several separated by ;.")
+
+
+def _check_optimizer(given: Mapping[str, Any]) -> None:
+    """RecBole takes Adam for a learner that it does not know, and looks at `clip_grad_norm` in the first step."""
+    learner = given.get("learner")
+    if learner is not None and str(learner).lower() not in _LEARNERS:
+        why = "no model here has the sparse gradients that it needs" if learner == "sparse_adam" else "unknown"
+        raise InputError(
+            f"learner = {learner}: {why}.{did_you_mean(str(learner), _LEARNERS)} Allowed: {', '.join(_LEARNERS)}."
+        )
+    clip = given.get("clip_grad_norm")
+    if clip is None:
+        return
+    if not isinstance(clip, Mapping) or "max_norm" not in clip or not clip.keys() <= _CLIPPING:
+        raise InputError(f"clip_grad_norm = {clip!r}: must say the norm, as {{'max_norm': 5.0}}, or be left out.")
+    _check_number("clip_grad_norm: max_norm", clip["max_norm"], whole=False)
 
 
 def check_contradictions(settings: Mapping[str, Any]) -> None:
@@ -169,6 +189,9 @@ def check_contradictions(settings: Mapping[str, Any]) -> None:
     heads, width = settings.get("n_heads"), settings.get("hidden_size")
     if isinstance(heads, int) and isinstance(width, int) and (heads < 1 or width < 1 or width % heads):
         raise InputError(f"hidden_size = {width} with n_heads = {heads}: the heads share the width. Take a multiple.")
+    layers = settings.get("n_layers")
+    if heads is not None and isinstance(layers, int) and layers < 1:
+        raise InputError(f"n_layers = {layers} with n_heads = {heads}: a transformer has a layer or more. Take >= 1.")
     if settings.get("tail_split_threshold") is not None and settings.get("tail_split_rule") != "count_threshold":
         raise InputError(
             f"tail_split_threshold = {settings['tail_split_threshold']} with tail_split_rule = "

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data_path", help="where that dataset is now")
     parser.add_argument(
-        "--eval_logit_adjust", default="0", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (0: none)"
+        "--eval_logit_adjust", help="strengths of the adjustment, by commas: 0,0.1,0.3,0.5 (the run's own; 0: none)"
     )
     parser.add_argument("--eval_mask_history", help="True leaves the user's own items out of the ranking")
     for name in _NEIGHBOURS:
@@ -56,7 +56,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _strengths(text: str) -> list[float]:
+def _strengths(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -83,7 +83,14 @@ def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> Load
     with without_tensorboard():
         prepared = prepare(config)
     items = token_map_hash(item_tokens(prepared))
-    load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items)
+    about = load_checkpoint(folder / CHECKPOINTS / BEST, prepared.model, items=items)
+    if about.get("interactions") != interactions_hash(prepared.train_data._dataset):
+        logging.getLogger().warning(
+            "%s: was trained on other interactions of these items: %s has changed since, or is split otherwise. "
+            "Figures are of the data as it is now.",
+            folder,
+            config["dataset"],
+        )
     prepared.trainer.eval_collector.data_collect(prepared.train_data)
     prepared.trainer.run_dir = folder
     prepared.model.eval()

@@ -81,9 +81,11 @@ def measure_again(source: Path, folder: Path, settings: dict[str, Any]) -> None:
     prepared = load(source, settings)
     trainer, metric = prepared.trainer, prepared.config["valid_metric"]
     strength = trainer.run_settings.eval_logit_adjust
-    [validated] = trainer.evaluate_adjusted(prepared.valid_data, [strength], load_best_model=False)
-    result = dict(validated.figures)
-    result[metric.lower()] = parse_valid_metric(metric).value(result)
+    result = {}
+    # None where the split leaves no validation items.
+    for validated in trainer.evaluate_adjusted(prepared.valid_data, [strength], load_best_model=False):
+        result = dict(validated.figures)
+        result[metric.lower()] = parse_valid_metric(metric).value(result)
     selection = Selection(
         metric, prepared.config["valid_metric_bigger"], result=result, epoch=trained["epochs"]["best"]
     )

@@ -184,21 +184,27 @@ def _train_and_test(
 def evaluate(
     run_dir: str | Path | LoadedRun,
     *,
-    logit_adjust: Sequence[float] = (0.0,),
+    logit_adjust: Sequence[float] | None = None,
     on: str = "test",
     config_dict: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure a finished run again, without training: once for each strength of the post-hoc logit adjustment.
 
     run_dir: the folder, or what `load` or `load_recbole_checkpoint` has returned (config_dict is then not looked at).
-    on: `test`, or `valid`, which is where a strength should be chosen. config_dict as in `load`. Returns, for each
-    strength, what `metrics.json` holds of an evaluation; the figures stand under the name of what they are of.
+    logit_adjust: None for the run's own `eval_logit_adjust`. on: `test`, or `valid`, which is where a strength should
+    be chosen. config_dict as in `load`. Returns, for each strength, what `metrics.json` holds of an evaluation; the
+    figures stand under the name of what they are of. Raises InputError where the split has left nothing to measure on.
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
-    strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust]
+    strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust or ()]
     loaded = run_dir if isinstance(run_dir, LoadedRun) else load(run_dir, config_dict)
+    if logit_adjust is None:
+        strengths = [loaded.trainer.run_settings.eval_logit_adjust]
     data = loaded.test_data if on == "test" else loaded.valid_data
+    if not data:
+        split = loaded.config["eval_args"]["split"]
+        raise InputError(f"on = {on}: the run's split {split} leaves no items to validate on. Measure on = test.")
     name = {"model": loaded.config["model"], "dataset": loaded.config["dataset"], "seed": loaded.config["seed"]}
     return [
         {

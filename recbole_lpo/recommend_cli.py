@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tail_only", action="store_true", help="leave head items out")
     parser.add_argument("--keep_history", action="store_true", help="may recommend what the user has met already")
     parser.add_argument(
-        "--eval_logit_adjust", type=float, default=0.0, help="rank by score - t * log(training share), t >= 0 (0)"
+        "--eval_logit_adjust", type=float, help="rank by score - t * log(training share), t >= 0 (the run's own t)"
     )
     parser.add_argument(
         "--new_items", metavar="FILE", help="items added after training, in the form of the .item file, ranked as well"

@@ -51,7 +51,7 @@ def recommend(
     k: int = 10,
     tail_only: bool = False,
     keep_history: bool = False,
-    logit_adjust: float = 0.0,
+    logit_adjust: float | None = None,
     new_items_file: str | Path | None = None,
 ) -> list[Recommendation]:
     """The k best-scored items of each user, best first.
@@ -61,13 +61,16 @@ def recommend(
     items         the history of one new user as item tokens, oldest first (sequential models only)
     tail_only     leave head items out
     keep_history  may recommend what the user has met already
-    logit_adjust  >= 0: rank by score - logit_adjust * log(training share of the item), which favours rare items
+    logit_adjust  >= 0: rank by score - logit_adjust * log(training share of the item), which favours rare items;
+                  None: as the run was measured (its `eval_logit_adjust`)
     new_items_file  items that were added after training, in the form of the dataset's `.item` file: they are ranked
                   with the others, from their content alone (models with content, see `content_mode`)
     Raises InputError for tokens that the dataset does not know, and for models that need more than items.
     """
     if k < 1:
         raise InputError(f"k = {k}: must be at least 1.")
+    if logit_adjust is None:
+        logit_adjust = loaded.trainer.run_settings.eval_logit_adjust
     if not logit_adjust >= 0:
         raise InputError(f"logit_adjust = {logit_adjust}: must be >= 0.")
     if not users and not items:
@@ -198,9 +201,9 @@ def _predict_every_item(model, interaction: Interaction, dataset, device) -> Ten
 
 
 def _make_the_new_user_average(model) -> None:
-    """Give user number 0 the mean of the trained users, where a model (Caser) has user embeddings: RecBole leaves that
-    row at its random start."""
-    for name in ("user_embedding", "user_lambda"):
+    """Give user number 0 the mean of the trained users, where a model (Caser, FPMC) has embeddings of users: RecBole
+    leaves that row at its random start."""
+    for name in ("user_embedding", "user_lambda", "UI_emb"):
         embedding = getattr(model, name, None)
         if embedding is not None:
             embedding.weight[_NEW_USER] = embedding.weight[1:].mean(dim=0)

@@ -14,7 +14,7 @@ from recbole.data.transform import construct_transform
 
 from recbole_lpo.config import Config
 from recbole_lpo.core.objectives import NEEDS_REFERENCE
-from recbole_lpo.data.fingerprint import fingerprint
+from recbole_lpo.data.fingerprint import data_fingerprint
 from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model import WITH_REFERENCE, parts_of
@@ -45,11 +45,11 @@ def reference_folder(config: Config, train) -> Path:
     _, backbone = parts_of(config["model"])
     settings = {key: value for key, value in plain_settings(config.given).items() if key not in _OF_THE_POLICY}
     settings["model"] = backbone
-    file = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    files = [file, *ContentSettings.from_config(config).files(file.with_suffix(".item"))]
+    vectors = ContentSettings.from_config(config).content_file
+    data = data_fingerprint(Path(config["data_path"]), config["dataset"], vectors)
     # Wherever the files lie, the same data has the same reference.
     policy = {key: value for key, value in settings.items() if key not in PROCESS_KEYS | {"data_path"}}
-    digest = hashlib.sha256(json.dumps([policy, fingerprint(files)], sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps([policy, data], sort_keys=True).encode()).hexdigest()[:12]
     folder = Path("runs") / config["dataset"] / backbone / f"reference-{digest}"
     of_dataset = folder.parent.parent
     of_dataset.mkdir(parents=True, exist_ok=True)

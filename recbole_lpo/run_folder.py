@@ -156,6 +156,12 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
+def _exactly(strength: float) -> str:
+    """As short as the number allows: it is read back and looked up."""
+    short = f"{strength:g}"
+    return short if float(short) == strength else repr(float(strength))
+
+
 def write_per_user(
     folder: Path, evaluation: Evaluation, user_tokens, item_tokens, curve: Mapping[float, Tensor] | None = None
 ) -> None:
@@ -178,7 +184,7 @@ def write_per_user(
     }
     if evaluation.tail_prob is not None:
         columns["tail_prob"] = [f"{prob:.6g}" for prob in evaluation.tail_prob.tolist()]
-    columns |= {f"{CURVE_RANK}{strength:g}": rank.tolist() for strength, rank in (curve or {}).items()}
+    columns |= {f"{CURVE_RANK}{_exactly(strength)}": rank.tolist() for strength, rank in (curve or {}).items()}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)

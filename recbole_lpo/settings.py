@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from recbole_lpo.core.item_softmax import METHODS, check_method
@@ -216,12 +215,6 @@ class ContentSettings(Validated):
         """The mode that is meant: by default `add` where content is named, else `none`."""
         named = bool(self.content_fields or self.content_file)
         return self.content_mode or ("add" if named else "none")
-
-    def files(self, item_file: Path) -> list[Path]:
-        """The files that content is read from; item_file: the dataset's `.item`."""
-        if self.mode == "none":
-            return []
-        return [*([item_file] if self.content_fields else []), *map(Path, self.content_file)]
 
     def _check_together(self) -> None:
         if self.mode == "none":

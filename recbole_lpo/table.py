@@ -10,10 +10,10 @@ from tabulate import tabulate
 
 from recbole_lpo.evaluator.metrics import METRICS
 
-# Heading, and the metric it shows.
 # More users than this share, whose held-out item scores like another one, are worth a warning.
 _MANY_TIED = 0.01
 
+# Heading, and the metric it shows.
 _COLUMNS = {
     "HR": "hit", "NDCG": "ndcg", "head HR": "headhit", "head NDCG": "headndcg", "tail HR": "tailhit",
     "tail NDCG": "tailndcg", "coverage": "coverage", "tail cov.": "tailcoverage", "tail share": "tailshare",
@@ -90,13 +90,20 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     ]
     if _on_validation(first):
         lines.append("Measured on the validation items.")
+    lines.append(
+        f"{_ranking(protocol)}, equal scores at their middle rank. "
+        f"Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
+    )
+    unlike = {run["model"]: _ranking(run["protocol"]) for run in runs}
+    lines += [f"{name}: {ranking}." for name, ranking in unlike.items() if ranking != _ranking(protocol)]
+    return [*lines, *_warnings(runs)]
+
+
+def _ranking(protocol: dict[str, Any]) -> str:
+    """What was ranked for whom."""
     history = "left out of the ranking" if protocol["mask_history"] else "ranked too"
     ranked = "all items ranked" if protocol["candidates"] == "full" else f"candidates: {protocol['candidates']}"
-    lines.append(
-        f"{_splitting(protocol)}, {ranked}, the user's own history {history}, "
-        f"equal scores at their middle rank. Seed {', '.join(str(seed) for seed in sorted({r['seed'] for r in runs}))}."
-    )
-    return [*lines, *_warnings(runs)]
+    return f"{_splitting(protocol)}, {ranked}, the user's own history {history}"
 
 
 def _alike(neighbours: Mapping[str, Any]) -> str:

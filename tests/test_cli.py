@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import recbole_lpo
 from recbole_lpo.cli import main, parse_settings
 from recbole_lpo.errors import InputError
 from tests.conftest import ROOT, toy_rows, write_atomic
@@ -226,6 +228,32 @@ def test_a_new_user_with_the_history_of_a_known_one_gets_the_same_list(finished,
     assert [line["item"] for line in new] == [line["item"] for line in known]
 
 
+@pytest.mark.parametrize(("model", "users"), [("Caser", "user_embedding"), ("FPMC", "UI_emb")])
+def test_a_new_user_of_a_model_with_vectors_of_users_has_the_average_one(model, users, in_workplace, capsys):
+    code, out, err = answer(capsys, f"--model={model}", "--dataset=toy", *QUICK)
+    assert code == 0, err
+    loaded = recbole_lpo.load(out.splitlines()[-1].partition(": ")[2])
+    lists = []
+    for start in (-5.0, 5.0):
+        with torch.no_grad():
+            getattr(loaded.model, users).weight[0] = start
+        lists.append(recbole_lpo.recommend(loaded, items=["i1", "i2", "i3"], k=5))
+    assert lists[0] == lists[1]
+
+
+def test_a_run_whose_data_has_changed_is_measured_with_a_warning(toy, in_workplace, capsys, caplog, tmp_path):
+    data = shutil.copytree(toy["data_path"], tmp_path / "changing")
+    code, out, err = answer(capsys, "--model=Pop", "--dataset=toy", *QUICK, f"--data_path={data}")
+    assert code == 0, err
+    folder = out.splitlines()[-1].partition(": ")[2]
+    evaluated(capsys, folder)
+    assert "other interactions" not in caplog.text
+    file = data / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "u1\ti3\t99\n")
+    evaluated(capsys, folder)
+    assert "was trained on other interactions of these items: toy has changed since" in caplog.text
+
+
 def test_recommend_writes_csv_and_a_table(finished, in_workplace, capsys, tmp_path):
     code, out, _ = answer(capsys, "recommend", f"--run_dir={finished[0]}", "--users=u1", "--k=2")
     assert code == 0
@@ -340,6 +368,25 @@ def test_a_run_with_logit_adjustment_is_measured_as_evaluate_measures_it(finishe
     adjusted = json.loads((in_workplace / out.splitlines()[-1].partition(": ")[2] / "metrics.json").read_text())
     assert adjusted["protocol"]["logit_adjust"] == 0.5
     assert "LPOSASRec t=0.5" in out
+    folder = out.splitlines()[-1].partition(": ")[2]
+    [again] = evaluated(capsys, folder)
+    assert (again["protocol"]["logit_adjust"], again["test"]) == (0.5, adjusted["test"])
+    [plain] = evaluated(capsys, folder, "--eval_logit_adjust=0")
+    assert plain["test"] != adjusted["test"]
+    lists = [recommended(capsys, folder, "--users=u1,u2,u3", *more) for more in ([], ["--eval_logit_adjust=0.5"])]
+    assert lists[0] == lists[1] != recommended(capsys, folder, "--users=u1,u2,u3", "--eval_logit_adjust=0")
+
+
+def test_a_run_without_validation_items_cannot_be_measured_on_them(in_workplace, capsys):
+    whole = ["--model=Pop", "--dataset=toy", *QUICK, "--eval_step=0", "--eval_args={'split': {'LS': 'test_only'}}"]
+    code, out, err = answer(capsys, *whole)
+    assert code == 0, err
+    folder = out.splitlines()[-1].partition(": ")[2]
+    code, _, err = answer(capsys, "evaluate", f"--run_dir={folder}", "--on=valid")
+    assert code == 2
+    assert err == (
+        "error: on = valid: the run's split {'LS': 'test_only'} leaves no items to validate on. Measure on = test.\n"
+    )
 
 
 def test_evaluate_can_leave_the_history_out(finished, in_workplace, capsys):

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import numpy
 import pytest
 import scipy.sparse
 import torch
+from recbole.data.transform import MaskItemSequence
 
 import recbole_lpo
 from recbole_lpo import compat
@@ -638,3 +640,13 @@ def test_the_users_of_recboles_repeatable_sampler_share_one_set_and_get_the_same
         drawn.append(one.sample_by_user_ids(users, items, 30))
         assert not (drawn[-1].reshape(30, 8) == torch.from_numpy(items)).any()
     assert torch.equal(*drawn)
+
+
+def test_a_negative_is_drawn_where_a_history_holds_the_whole_catalogue_and_as_recbole_does_elsewhere():
+    sequences = MaskItemSequence.__new__(MaskItemSequence)
+    assert {sequences._neg_sample([2, 1, 3, 1, 0, 0], 4) for _ in range(50)} == {1, 2, 3}
+    assert {sequences._neg_sample([2, 1, 1, 0, 0, 0], 4) for _ in range(50)} == {3}
+    random.seed(3)
+    drawn = sequences._neg_sample([5, 6], 100)
+    random.seed(3)
+    assert drawn == random.randint(1, 99)

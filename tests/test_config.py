@@ -515,3 +515,31 @@ def test_recboles_own_config_refuses_a_misspelt_setting_of_ours_in_a_file_for_ou
     file = settings_file("slip.yaml", "pref_wieght: 1")
     with pytest.raises(InputError, match=r"pref_wieght.*pref_weight"):
         RecBoleConfig(model="LPOSASRec", dataset="ml-100k", config_file_list=[file])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clip_grad_norm": 1.0}, r"clip_grad_norm = 1\.0: must say the norm, as \{'max_norm': 5\.0\}"),
+        ({"clip_grad_norm": {"max": 1.0}}, "clip_grad_norm"),
+        ({"clip_grad_norm": {"max_norm": "much"}}, "clip_grad_norm: max_norm = 'much': must be a number"),
+        ({"learner": "adamm"}, r"learner = adamm: unknown\. Did you mean 'adam'\?"),
+        ({"learner": "sparse_adam"}, "no model here has the sparse gradients that it needs"),
+        ({"n_layers": 0}, "n_layers = 0 with n_heads = 2: a transformer has a layer or more"),
+    ],
+)
+def test_what_would_end_the_first_step_or_train_something_else_is_refused_before_it(given, said):
+    with pytest.raises(InputError, match=said):
+        Config("SASRec", "ml-100k", None, given)
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ("SASRec", {"clip_grad_norm": {"max_norm": 5, "norm_type": 2}}),
+        ("SASRec", {"learner": "AdamW"}),
+        ("LightGCN", {"n_layers": 0}),
+    ],
+)
+def test_what_recbole_can_do_is_let_through(model, given):
+    assert Config(model, "ml-100k", None, given)[next(iter(given))] == next(iter(given.values()))

@@ -81,7 +81,7 @@ def _strength(runs, users: PerUser, least: float, key: str) -> float | None:
 
 
 def _value(users: PerUser, runs, strength: float, measure: str, cut: int) -> np.ndarray:
-    return users.value(measure, cut, strength=0.0 if strength == _own(runs) else strength)
+    return users.value(measure, cut, strength=None if strength == _own(runs) else strength)
 
 
 def _valid(runs, strength: float, key: str) -> float:

@@ -38,7 +38,8 @@ options
                       with the weights of that row, and may set eval_neighbours, eval_logit_adjust, ... of its own.
                       One with `reference_of: ROW` has that row's run of the same seed as its reference policy
   --baseline=ROW      what the others are tested against
-  --tuned=DIR[,DIR]   folders of `recbole-lpo tune`: a row takes the best settings found for its model and dataset
+  --tuned=DIR[,DIR]   folders of `recbole-lpo tune`: a row takes the best settings found for its model and dataset,
+                      but for those that it names itself
   --output=DIR        default: compare/<name of the study file, or the models>
   --jobs=N            runs beside each other, the threads divided among them. Default: 1
   --figures[=DIR]     the figures of the page as PNG and SVG files too. Default: figures/ in the output folder

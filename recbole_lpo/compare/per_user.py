@@ -36,13 +36,13 @@ class PerUser:
         """(U,) bool"""
         return self.who["group"].to_numpy() != "head"
 
-    def value(self, measure: str, cut: int, *, strength: float = 0.0) -> np.ndarray:
-        """(U,) hit or ndcg at a list length, averaged over the seeds; strength: on the adjustment curve, 0 off it."""
+    def value(self, measure: str, cut: int, *, strength: float | None = None) -> np.ndarray:
+        """(U,) hit or ndcg at a list length, averaged over the seeds; strength: one of `curve`, None as it was run."""
         return self.of_seeds(measure, cut, strength=strength).mean(axis=1)
 
-    def of_seeds(self, measure: str, cut: int, *, strength: float = 0.0) -> np.ndarray:
+    def of_seeds(self, measure: str, cut: int, *, strength: float | None = None) -> np.ndarray:
         """(U, S) as `value`, for each seed."""
-        rank = (self.curve[strength] if strength else self.rank).astype(np.float64)
+        rank = (self.rank if strength is None else self.curve[strength]).astype(np.float64)
         return np.where(rank <= cut, MEASURES[measure](rank), 0.0)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from recbole_lpo.compare.per_user import MEASURES, PerUser
 
 _GROUPED = re.compile(r"(head|tail|unseen)(\D+)@(\d+)")
+_OF_GROUPS = tuple(f"valid/{group}" for group in ("head", "tail", "unseen"))
 _GAIN = MEASURES | {"mrr": lambda rank: 1.0 / rank}
 
 
@@ -28,7 +29,8 @@ def regrouped(
     """The ranks and the figures of a method by the groups of the baseline's users.
 
     runs: contents of `metrics.json`, a seed each, in the order of the ranks; like: one of the baseline. What lists hold
-    of the tail, and the groups on validation items, cannot be had from the ranks of test users: left out.
+    of the tail, the probability of the tail, and the groups on validation items cannot be had from the ranks of test
+    users: left out.
     """
     group = baseline.who["group"].to_numpy()
     members = {"head": group == "head", "tail": group != "head", "unseen": group == "unseen"}
@@ -43,7 +45,12 @@ def regrouped(
         valid = run["valid"] and _overall(run["valid"])
         of_baseline = {"split": like["split"], "n": like["n"]}
         found.append({**run, **of_baseline, "valid": valid, "test": test, "adjusted": adjusted})
-    return replace(users, who=baseline.who), found
+    return replace(users, who=baseline.who, decile=baseline.decile, tail_prob=None), found
+
+
+def without_groups(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records of the epochs of such a method, without what they say of its own groups on validation items."""
+    return [{key: value for key, value in one.items() if not key.startswith(_OF_GROUPS)} for one in history]
 
 
 def _overall(figures: Mapping[str, float]) -> dict[str, float]:

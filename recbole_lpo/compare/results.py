@@ -15,7 +15,7 @@ from recbole_lpo.compare.both_tails import Tail, both_tails
 from recbole_lpo.compare.execute import is_finished
 from recbole_lpo.compare.paired import Comparison, Test, paired_tests
 from recbole_lpo.compare.per_user import PerUser, read_per_user
-from recbole_lpo.compare.regrouped import regrouped, split_differs
+from recbole_lpo.compare.regrouped import regrouped, split_differs, without_groups
 from recbole_lpo.compare.significance import Height, heights_above_curve
 from recbole_lpo.compare.study import REFERENCE_OF, WEIGHTS_OF, Study
 from recbole_lpo.run_folder import METRICS, read_history
@@ -82,8 +82,12 @@ class Row:
 
 @dataclass(frozen=True)
 class DatasetResults:
-    """Rows of one dataset whose best epochs were chosen alike; measure (hit or ndcg) at cut (list length): what the
-    study looks at first; selected_by: the metric of `also_select` that chose the epochs, "" for `valid_metric`."""
+    """Rows of one dataset whose best epochs were chosen alike.
+
+    measure, cut  what the study looks at first: hit or ndcg, at a list length (0 where only metrics of values were
+                  measured, as AUC)
+    selected_by   the metric of `also_select` that chose the epochs, "" for `valid_metric`
+    """
 
     dataset: str
     measure: str
@@ -96,6 +100,10 @@ class DatasetResults:
     def title(self) -> str:
         """The dataset, and how the epochs were chosen where that is not as usual."""
         return f"{self.dataset}, best epochs by {self.selected_by}" if self.selected_by else self.dataset
+
+    def headed(self, text: str) -> str:
+        """A heading that names the list length, if there is one."""
+        return f"{text}, at {self.cut}" if self.cut else text
 
     def key(self, group: str = "") -> str:
         """The name of the measure in `metrics.json`, overall or for a group (head, tail)."""
@@ -156,6 +164,9 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
         no_loss = at_no_loss(metrics, comparable, baseline, measure, cut, seed=seed)
         seeds = {method: [run["seed"] for run in runs] for method, runs in metrics.items()}
         tails = both_tails(comparable, seeds, baseline, measure, cut, seed=seed)
+    histories = {method: [read_history(folder) for folder in of_method] for method, of_method in folders.items()}
+    for method in other_split:
+        histories[method] = [without_groups(history) for history in histories[method]]
     rows = [
         Row(
             method,
@@ -166,7 +177,7 @@ def _of_dataset(dataset: str, folders: dict[str, list[Path]], baseline: str, see
             heights.get(method),
             no_loss.get(method),
             users[method],
-            [read_history(folder) for folder in folders[method]],
+            histories[method],
             tails=tails.get(method, {}),
         )
         for method in folders
@@ -179,10 +190,10 @@ def _numbers(values: Iterable[float | None]) -> np.ndarray:
 
 
 def _cut(metrics: dict[str, Any]) -> int:
-    """The list length of the validation metric, or the longest one measured."""
+    """The list length of the validation metric, or the longest one measured; 0 where no metric is of a list."""
     wanted = str(metrics["protocol"]["valid_metric"]).rpartition("@")[2]
     cuts = sorted({int(key.rpartition("@")[2]) for key in metrics["test"] if "@" in key})
-    return int(wanted) if wanted.isdigit() and int(wanted) in cuts else cuts[-1]
+    return int(wanted) if wanted.isdigit() and int(wanted) in cuts else max(cuts, default=0)
 
 
 def _measure(metrics: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lpo.compare.tuned import Tuned, read_tuned
-from recbole_lpo.data.fingerprint import fingerprint
+from recbole_lpo.data.fingerprint import data_fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.model import WITH_REFERENCE, parts_of
 from recbole_lpo.properties_files import read_yaml
@@ -50,7 +50,7 @@ class Run:
         folder = Path(self.settings.get("data_path", "dataset")) / self.dataset
         vectors = self.settings.get("content_file") or []
         vectors = [vectors] if isinstance(vectors, str) else vectors
-        data = fingerprint([*folder.glob(f"{self.dataset}.*"), *map(Path, vectors)])
+        data = data_fingerprint(folder, self.dataset, vectors)
         settings = {key: value for key, value in self.settings.items() if key != "data_path"}
         told = [settings, data, *(run.digest for run in self.rests_on)]
         text = json.dumps(told, sort_keys=True, default=str)
@@ -107,7 +107,7 @@ class Study:
         own = dict(self.methods[method])
         if WEIGHTS_OF not in own:
             named = own.pop(REFERENCE_OF, None)
-            settings = {**self._settings(own, dataset), "dataset": dataset, "seed": seed}
+            settings = {**self.settings_of(own, dataset), "dataset": dataset, "seed": seed}
             if named is None:
                 return Run(method, dataset, seed, settings)
             # That of the trials of a search, of their one seed, gives way.
@@ -122,7 +122,8 @@ class Study:
         tuned = self.tuned.get((self.methods[method]["model"], dataset))
         return tuned.n_trials if tuned else 0
 
-    def _settings(self, own: dict[str, Any], dataset: str) -> dict[str, Any]:
+    def settings_of(self, own: dict[str, Any], dataset: str) -> dict[str, Any]:
+        """The settings of a row, own, with those of all rows and those of its search."""
         tuned = self.tuned.get((own["model"], dataset))
         return tuned.over(self.settings, own) if tuned else {**self.settings, **own}
 
@@ -157,6 +158,8 @@ def study_of(
     if not chosen:
         raise InputError("compare: no dataset. Name some, as --datasets=ml-100k, or `datasets` in a --study file.")
     for name, own in methods.items():
+        if not name.isprintable():
+            raise InputError(f"runs: {name!r}: the name of a row must be text that can be printed.")
         if not is_model(own["model"]):
             raise InputError(
                 f"{name}: model = {own['model']}: unknown.{did_you_mean(str(own['model']), model_names())}"

@@ -21,8 +21,13 @@ _COLUMNS = {
 
 
 def columns(one: DatasetResults) -> dict[str, str]:
-    """Heading -> metric, of those that have a value in some run: a group without users has none."""
+    """Heading -> metric, of those that have a value in some run: a group without users has none.
+
+    Where no metric is of a list, all that were measured.
+    """
     measured = {key for row in one.rows for run in row.runs for key, value in run["test"].items() if value is not None}
+    if not one.cut:
+        return {key.upper(): key for key in sorted(measured)}
     named = {heading: f"{name}@{one.cut}" for heading, name in _COLUMNS.items()}
     return {heading: key for heading, key in named.items() if key in measured}
 
@@ -32,6 +37,11 @@ def notes(one: DatasetResults) -> list[str]:
     lines = caption([{**run, "model": row.method} for row in one.rows for run in row.runs])
     if "unseen HR" in columns(one):
         lines.append("Unseen: the users whose held-out item training never saw; they are part of the tail.")
+    lines += [
+        f"{row.method}: as it was run, ranked with t = {strength:g}."
+        for row in one.rows
+        if (strength := row.runs[0]["protocol"].get("logit_adjust"))
+    ]
     lines += [
         f"{row.method}: not trained, the weights of {row.weights_of} ranked as study.yaml says."
         for row in one.rows

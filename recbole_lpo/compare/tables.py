@@ -34,7 +34,7 @@ def markdown(results: Sequence[DatasetResults], baseline: str, failures: Sequenc
     """`table.md`: means and standard deviations, then the differences from the baseline, then what they rest on."""
     parts = []
     for one in results:
-        parts.append(f"## {one.title}, at {one.cut}")
+        parts.append(f"## {one.headed(one.title)}")
         heading, body = _cells(one, bold=lambda text: f"**{text}**", second=lambda text: f"<u>{text}</u>")
         parts.append(_pipes(heading, body))
         parts.append(f"{explanations.MARKS} {explanations.SPREAD}")

@@ -31,8 +31,8 @@ class Tuned:
     n_trials: int
 
     def over(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a row: what was held fixed gives way to the comparison, what was searched does not."""
-        return {**self.fixed, **shared, **own, **self.found}
+        """The settings of a row: what was held fixed gives way to the comparison's, what was searched to the row's."""
+        return {**self.fixed, **shared, **self.found, **own}
 
 
 def read_tuned(folders: Sequence[str]) -> dict[tuple[str, str], Tuned]:

@@ -39,7 +39,7 @@ def varied_settings(study: Study) -> list[Varied]:
 
 
 def _resolved(study: Study, own: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    given = {**dict.fromkeys(OTHER_ROWS), **study.settings, **own}
+    given = {**dict.fromkeys(OTHER_ROWS), **study.settings_of(own, study.datasets[0])}
     if all(key in given for key in keys):
         return {key: given[key] for key in keys}
     trained = {key: value for key, value in given.items() if key not in OTHER_ROWS}

@@ -9,6 +9,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_lpo.data.checks import check_quotation_marks
 from recbole_lpo.data.interaction_table import read_interactions
 
 
@@ -21,6 +22,7 @@ class CheckedFiles:
 
     def _load_feat(self, filepath, source):
         if source is not FeatureSource.INTERACTION:
+            check_quotation_marks(Path(filepath), self.config)
             return super()._load_feat(filepath, source)
         load, unload = self._get_load_and_unload_col(source)
 

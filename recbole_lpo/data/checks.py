@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +36,24 @@ def check_interaction_file(path: Path, config) -> None:
     """Raise InputError, in one line, where the `.inter` file cannot make a dataset of sequences.
 
     Checks the encoding, the header (columns, types), that there are rows, that none has more cells than the header,
-    that every user and item has a name that RecBole keeps, and that every time is a finite number.
+    that no quotation mark takes several cells for one, that every user and item has a name that RecBole keeps, and that
+    every time is a finite number.
     """
     check_rows(path, config, check_layout(path, config))
+
+
+def check_quotation_marks(path: Path, config) -> None:
+    """Raise InputError where an opening quotation mark makes RecBole take several cells or lines of a file for one."""
+    if not _scan(path, config["encoding"]):
+        return
+    n_rows = 0
+    try:
+        with _in_chunks(path, config, plain=False) as chunks:
+            for chunk in chunks:
+                _check_swallowed(path, chunk, n_rows + 2, config["field_separator"])
+                n_rows += len(chunk)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def check_layout(path: Path, config) -> Layout:
@@ -107,20 +123,14 @@ def check_rows(path: Path, config, layout: Layout) -> None:
     ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
     n_rows = 0
     try:
-        with pd.read_csv(
-            path,
-            sep=config["field_separator"],
-            dtype=str,
-            keep_default_na=False,
-            chunksize=_CHUNK_ROWS,
-            encoding=config["encoding"],
-            engine="c" if layout.is_plain else "python",
-        ) as chunks:
+        with _in_chunks(path, config, plain=layout.is_plain) as chunks:
             for chunk in chunks:
                 if not isinstance(chunk.index, pd.RangeIndex):
                     raise InputError(f"{path}: line {n_rows + 2}: has more cells than the header. {_MEND}")
+                if layout.has_quotes:
+                    _check_swallowed(path, chunk, n_rows + 2, config["field_separator"])
                 for field in ids:
-                    _check_ids(path, chunk[f"{field}:token"], n_rows + 2, has_quotes=layout.has_quotes)
+                    _check_ids(path, chunk[f"{field}:token"], n_rows + 2)
                 _check_times(path, chunk[f"{time}:float"], n_rows + 2)
                 n_rows += len(chunk)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
@@ -129,7 +139,32 @@ def check_rows(path: Path, config, layout: Layout) -> None:
         raise InputError(f"{path}: has a header and no interactions.")
 
 
-def _check_ids(path: Path, ids: pd.Series, first_line: int, *, has_quotes: bool) -> None:
+def _in_chunks(path: Path, config, *, plain: bool):
+    """The cells as text, as RecBole divides them."""
+    return pd.read_csv(
+        path,
+        sep=config["field_separator"],
+        dtype=str,
+        keep_default_na=False,
+        chunksize=_CHUNK_ROWS,
+        encoding=config["encoding"],
+        engine="c" if plain else "python",
+    )
+
+
+def _check_swallowed(path: Path, chunk: pd.DataFrame, first_line: int, separator: str) -> None:
+    ends = re.compile(f"[\r\n]|{re.escape(separator)}")
+    for name, cells in chunk.items():
+        swallowed = np.flatnonzero(cells.str.contains(ends).fillna(False))
+        if len(swallowed):
+            field, value = str(name).partition(":")[0], cells.iloc[swallowed[0]][:40]
+            raise InputError(
+                f"{path}: line {first_line + swallowed[0]}: {field} is {value!r}...: a quotation mark opens here and "
+                f"closes cells later, and RecBole takes all up to there for one cell. {_MEND}"
+            )
+
+
+def _check_ids(path: Path, ids: pd.Series, first_line: int) -> None:
     field = ids.name.partition(":")[0]
     missing = np.flatnonzero(ids.isna() | ids.isin(NO_IDS))
     if len(missing):
@@ -138,14 +173,6 @@ def _check_ids(path: Path, ids: pd.Series, first_line: int, *, has_quotes: bool)
             f"{path}: line {line}: {field} is {value!r}, which RecBole takes for a missing value or for padding "
             f"({len(missing)} such rows). Give it another name, or remove the line."
         )
-    if has_quotes:
-        swallowed = np.flatnonzero(ids.str.contains("[\t\r\n]"))
-        if len(swallowed):
-            value, line = ids.iloc[swallowed[0]][:40], first_line + swallowed[0]
-            raise InputError(
-                f"{path}: line {line}: {field} is {value!r}...: a quotation mark opens here and closes cells later. "
-                f"{_MEND}"
-            )
 
 
 def _check_times(path: Path, texts: pd.Series, first_line: int) -> None:

@@ -7,11 +7,20 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from recbole_lpo.data.content_vectors import tokens_path
+
 
 def fingerprint(files: Iterable[Path]) -> list[tuple[str, str]]:
     """(name, hash of its content) of those of `files` that are there, in the order of their names."""
     found = sorted((path for path in files if path.is_file()), key=lambda path: path.name)
     return [(path.name, _content(path, path.stat().st_size, path.stat().st_mtime_ns)) for path in found]
+
+
+def data_fingerprint(folder: Path, dataset: str, content_files: Iterable[str | Path] = ()) -> list[tuple[str, str]]:
+    """`fingerprint` of all that a run may read of a dataset: its atomic files (their parts too, where it was divided
+    beforehand), files of vectors, and the item tokens beside these."""
+    vectors = [Path(file) for file in content_files]
+    return fingerprint({*folder.glob(f"{dataset}.*"), *vectors, *map(tokens_path, vectors)})
 
 
 @lru_cache(maxsize=256)

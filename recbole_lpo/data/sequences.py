@@ -52,7 +52,15 @@ class PackedSequences:
     """
 
     def __init__(
-        self, train_dataset, *, max_length: int, window_step: int, batch_targets: int, seed: int, device="cpu"
+        self,
+        train_dataset,
+        *,
+        max_length: int,
+        window_step: int,
+        batch_targets: int,
+        seed: int,
+        shuffle: bool = True,
+        device="cpu",
     ) -> None:
         users, items = training_events(train_dataset)
         first, count = runs(users)
@@ -62,19 +70,23 @@ class PackedSequences:
         self._flat = torch.from_numpy(items).to(device)
         self._start, self._length = torch.from_numpy(start), torch.from_numpy(length)
         self._n_targets = torch.from_numpy(n_targets)
-        self._batch_targets, self._seed, self._device = batch_targets, seed, device
+        self._batch_targets, self._seed, self._shuffle, self._device = batch_targets, seed, shuffle, device
         self.n_targets, self.n_events = int(n_targets.sum()), len(items)
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
-        return -(-self.n_targets // self._batch_targets)
+        """Batches of an epoch; fewer than the targets would fill where there are not as many rows."""
+        return min(-(-self.n_targets // self._batch_targets), len(self._start))
 
     def epoch(self, number: int) -> Iterator[PackedBatch]:
-        """The batches of an epoch, every target once, in an order that only the seed and the epoch's number decide."""
+        """The batches of an epoch, every target once, in an order that only the seed and the epoch's number decide;
+        without `shuffle` in that of the users."""
         return map(self.batch, self.row_numbers(number))
 
     def row_numbers(self, number: int) -> Iterator[Tensor]:
         """(R,) int64 the histories of each batch of an epoch, for `batch` and `targets_of`."""
+        if not self._shuffle:
+            yield from self._cut(self._sorted_in_pools(torch.arange(len(self._start))))
+            return
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + number) % 2**63)
         rows = torch.randperm(len(self._start), generator=generator)
         batches = self._cut(self._sorted_in_pools(rows))
@@ -94,10 +106,13 @@ class PackedSequences:
         return rows[torch.from_numpy(np.lexsort((np.where(pool % 2, -length, length), pool)))]
 
     def _cut(self, rows: Tensor) -> list[Tensor]:
-        """Consecutive rows that together hold about the wanted number of targets, the same number of batches always."""
+        """Consecutive rows, one or more, that together hold about the wanted number of targets: `len(self)` batches."""
         before = torch.cumsum(self._n_targets[rows], 0) - self._n_targets[rows]
-        batch = before * len(self) // self.n_targets
-        return [part for part in torch.split(rows, torch.bincount(batch, minlength=len(self)).tolist()) if len(part)]
+        n, nth = len(self), np.arange(1, len(self))
+        first = np.searchsorted((before * n // self.n_targets).numpy(), nth)
+        # A row with more targets than a batch would leave the next ones without any.
+        first = np.minimum(np.maximum.accumulate(first - nth) + nth, len(rows) - n + nth)
+        return list(torch.tensor_split(rows, torch.from_numpy(first)))
 
     def batch(self, rows: Tensor) -> PackedBatch:
         """The batch of some rows, (R,) of `row_numbers`, at least one."""

@@ -10,6 +10,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_lpo.core.ranking import group_mean, hit_at, mrr_at, ndcg_at
+from recbole_lpo.data.popularity import PAD_ID
 
 _OF_UNSEEN = ("rec.rank", "rec.target", "data.seen")
 
@@ -107,12 +108,13 @@ class _ListMetric(AbstractMetric):
     def calculate_metric(self, dataobject) -> dict[str, float]:
         items, is_head = (dataobject.get(name) for name in self.metric_need)
         name = type(self).__name__.lower()
-        # Column 0 of `is_head` is the padding item: no item of the catalogue, in no list.
-        found = {k: self.measure(items[:, :k], is_head) for k in self.topk}
+        # The padding is the first of the items that cannot be recommended: where fewer than k can, the list ends there.
+        listed = (items != PAD_ID).cumprod(dim=1).bool()
+        found = {k: self.measure(items[:, :k][listed[:, :k]], is_head) for k in self.topk}
         return {f"{name}@{k}": round(value, self.decimal_place) for k, value in found.items()}
 
     def measure(self, items: Tensor, is_head: Tensor) -> float:
-        """items (U, k) item numbers, is_head (N,) over item numbers."""
+        """items (n,) item numbers of the top k of all users, is_head (N,) over item numbers, False at the padding."""
         raise NotImplementedError
 
 
@@ -135,7 +137,7 @@ class TailShare(_ListMetric):
     """Share of the recommended items that are tail, over all users' top k."""
 
     def measure(self, items: Tensor, is_head: Tensor) -> float:
-        return float((~is_head[items]).double().mean())
+        return float((~is_head[items]).double().mean()) if len(items) else float("nan")
 
 
 METRICS = (

@@ -49,8 +49,13 @@ class MELTMixin(StartsTrained, ScoresByProduct, LikelihoodMixin):
     encodes_by_forward = True
 
     def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
         name = type(self).__name__
+        if config["MAX_ITEM_LIST_LENGTH"] < 2:
+            raise InputError(
+                f"MAX_ITEM_LIST_LENGTH = {config['MAX_ITEM_LIST_LENGTH']} with {name}: from the last items of a "
+                "history it learns what all of it is. Take 2 or more."
+            )
+        super().__init__(config, dataset)
         if isinstance(self.item_embedding, MappedEmbedding):
             raise InputError(
                 f"content_mode with {name}: it overwrites the vectors of tail items, which content is a part of. Set "

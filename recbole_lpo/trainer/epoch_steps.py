@@ -122,6 +122,9 @@ class EpochSteps:
             return self.model.own_batches
         if self.run_settings.batching == "prefix" or not can_pack(self.model) or not self.config["single_spec"]:
             return None
+        if self.config["benchmark_filename"] is not None:
+            # The rows of files that were divided beforehand need not go on from each other.
+            return None
         max_length, batch_targets = self.config["MAX_ITEM_LIST_LENGTH"], self.config["train_batch_size"]
         embedding = self.model.item_embedding
         method, n_items = self.run_settings.item_softmax, embedding.num_embeddings
@@ -137,5 +140,6 @@ class EpochSteps:
             window_step=min(self.run_settings.batching_window_step or max(1, max_length // 2), max_length),
             batch_targets=batch_targets,
             seed=self.config["seed"],
+            shuffle=self.config["shuffle"],
             device=self.device,
         )

@@ -11,7 +11,7 @@ from recbole.utils import get_trainer
 from torch.optim.lr_scheduler import LRScheduler
 
 from recbole_lpo.config_checks import larger_is_better
-from recbole_lpo.core.precision import half_precision
+from recbole_lpo.core.precision import full_precision
 from recbole_lpo.errors import InputError
 from recbole_lpo.interruption import whole_steps
 from recbole_lpo.run_folder import CHECKPOINTS, write_history
@@ -125,7 +125,7 @@ class LoopPolicy(EpochSteps):
                     self._save_selected(selection)
             if self._packed and getattr(self.model, "needs_reference", False):
                 # Its states differ in the last digit with the batch that they were computed in: that of epoch 0.
-                with torch.autocast(self.device.type, half_precision(self.device), enabled=self.enable_amp):
+                with full_precision(self.device):
                     for part in self._parts(train_data, 0):
                         if part.rows is not None:
                             self.model.reference.states(part.rows, self._packed.n_events)

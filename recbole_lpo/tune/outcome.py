@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_lpo.errors import InputError
 from recbole_lpo.quick_start import evaluate
-from recbole_lpo.run_folder import SETTINGS, read_settings
+from recbole_lpo.run_folder import SETTINGS
 from recbole_lpo.tune.claims import counted
 from recbole_lpo.tune.plan import Plan
 from recbole_lpo.tune.trial_run import settings_of
@@ -87,9 +87,8 @@ def winners(study, plan: Plan) -> list[Winner]:
 def _measured(folders: Sequence[str]) -> dict[str, float]:
     runs = []
     for folder in folders:
-        strength = float(read_settings(Path(folder)).get("eval_logit_adjust") or 0.0)
         try:
-            runs.append(evaluate(folder, logit_adjust=(strength,))[0]["test"])
+            runs.append(evaluate(folder)[0]["test"])
         except InputError as error:
             raise InputError(f"{folder}: the winner cannot be measured on the test items: {error}") from None
     return {name: fmean(one[name] for one in runs) for name in runs[0]}

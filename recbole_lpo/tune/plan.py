@@ -39,6 +39,7 @@ class Plan:
     seeds           every trial is run with each; its value is the mean
     pruner          median, hyperband or none; none where there are several objectives
     sampler_seed    of the draws of the sampler
+    data            name and hash of the files of the data: trials on other data cannot be compared
     """
 
     model: str
@@ -49,6 +50,7 @@ class Plan:
     seeds: tuple[int, ...]
     pruner: str
     sampler_seed: int
+    data: tuple[tuple[str, str], ...] = ()
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ class Plan:
     def told(self) -> dict[str, Any]:
         """The plan in plain values, for a file or another process; `plan_of` reads it."""
         plain = {**vars(self), "objectives": list(self.objectives), "seeds": list(self.seeds)}
+        plain["data"] = [list(one) for one in self.data]
         return {**plain, "space": {name: asdict(one) for name, one in self.space.items()}}
 
 
@@ -73,6 +76,7 @@ def plan_of(told: Mapping[str, Any]) -> Plan:
     """The plan that `Plan.told` has put into plain values."""
     space = {name: _dimension(one) for name, one in told["space"].items()}
     lists = {"objectives": tuple(told["objectives"]), "seeds": tuple(told["seeds"])}
+    lists["data"] = tuple(map(tuple, told["data"]))
     return Plan(**{**told, **lists, "space": space})
 
 

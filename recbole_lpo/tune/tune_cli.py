@@ -12,9 +12,11 @@ from filelock import FileLock
 
 from recbole_lpo.compare.study import seeds_of
 from recbole_lpo.config import Config
+from recbole_lpo.data.fingerprint import data_fingerprint
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.properties_files import read_yaml
 from recbole_lpo.registry import is_model, unknown_model
+from recbole_lpo.settings import ContentSettings
 from recbole_lpo.tune.execute import Search
 from recbole_lpo.tune.outcome import winners
 from recbole_lpo.tune.plan import PLACES, PRUNERS, Plan, check_plan, read_told, watched
@@ -138,6 +140,7 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
         raise InputError("--pruner=median: Ray's rule pauses trials, which would start anew. Take hyperband or none.")
     if len(objectives) > 1 and len(set(map(str.lower, objectives))) < len(objectives):
         raise InputError(f"--objectives={','.join(objectives)}: one is named twice.")
+    vectors = ContentSettings.from_config(config).content_file
     settings = {
         **settings,
         "valid_metric": watched(objectives, settings.get("valid_metric")),
@@ -152,6 +155,7 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
         seeds=seeds_of(options["seeds"]),
         pruner=pruner,
         sampler_seed=int(_number("--sampler_seed", options["sampler_seed"], whole=True, low=0)),
+        data=tuple(data_fingerprint(Path(config["data_path"]), config["dataset"], vectors)),
     )
 
 

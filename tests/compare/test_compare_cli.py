@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -131,6 +132,45 @@ def test_rows_with_the_weights_of_another_rank_them_again_and_train_nothing(comm
     # A folder of its own: what the commands do with a finished run, they do with this one.
     assert main(["evaluate", f"--run_dir={other}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["test"] == of_other["test"]
+
+
+WITHOUT_LISTS = """
+datasets: [toy]
+seeds: [2021]
+settings:
+  metrics: [AUC]
+  valid_metric: AUC
+  threshold: {rating: 3}
+  load_col: {inter: [user_id, item_id, timestamp, rating]}
+  eval_args: {mode: labeled, split: {RS: [0.8, 0.1, 0.1]}, order: RO, group_by: user}
+runs: {LR: , FM: }
+"""
+WITHOUT_VALIDATION = """
+datasets: [toy]
+seeds: [2021]
+settings: {eval_step: 0, eval_args: {split: {LS: test_only}}}
+runs: {SASRec: , again: {weights_of: SASRec, eval_neighbours: 0.5}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [(WITHOUT_LISTS, "| method | AUC |"), (WITHOUT_VALIDATION, "| again |")],
+    ids=["values", "no validation"],
+)
+def test_runs_without_lists_or_without_validation_items_have_a_table_too(study, said, command, toy, tmp_path, capsys):
+    header, *rows = inter_of(toy).read_text().splitlines()
+    rated = [f"{row}\t{1 + number % 5}" for number, row in enumerate(rows)]
+    inter_of(toy).write_text("\n".join([f"{header}\trating:float", *rated, ""]))
+    (tmp_path / "study.yaml").write_text(study)
+    of_lists = ("--metrics", "--topk", "--valid_metric") if "AUC" in study else ()
+    assert main([flag for flag in command if not flag.startswith(of_lists)] if of_lists else command) == 0
+    assert said in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def inter_of(toy) -> Path:
+    return Path(toy["data_path"]) / "toy" / "toy.inter"
 
 
 REFERENCED = """

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recbole_lpo.compare.report.write import write_report
 from recbole_lpo.compare.results import gather
 from recbole_lpo.compare.tables import markdown
-from recbole_lpo.run_folder import METRICS, PER_USER
+from recbole_lpo.run_folder import METRICS, PER_USER, read_history, write_history
 from tests.compare.made_study import CUT, make_runs, study_of_methods
 
 METHOD = "LPO"
@@ -76,3 +77,25 @@ def test_a_row_with_other_targets_is_not_tested(tmp_path):
     (found,) = gather(study, tmp_path)
     assert not found.row(METHOD).tests
     assert "other test users or targets" in found.row(METHOD).untested
+
+
+def test_the_row_has_the_deciles_of_the_baseline_and_nothing_of_its_own_tail(tmp_path):
+    study = study_of_methods()
+    make_runs(study, tmp_path)
+    for run in study.runs():
+        if run.method != METHOD:
+            continue
+        folder = run.folder(tmp_path)
+        take_another_split(folder)
+        users = pd.read_csv(folder / PER_USER, dtype={"user": str, "target": str})
+        users["decile"] = 11 - users["decile"]
+        users.to_csv(folder / PER_USER, index=False)
+        write_history(folder, [{**one, f"valid/tailndcg@{CUT}": 0.1} for one in read_history(folder)])
+    (found,) = gather(study, tmp_path)
+    row, baseline = found.row(METHOD), found.row(study.baseline)
+    assert row.users.tail_prob is None and baseline.users.tail_prob is not None
+    np.testing.assert_array_equal(row.users.decile, baseline.users.decile)
+    keys = {key for history in row.histories for record in history for key in record}
+    assert f"valid/ndcg@{CUT}" in keys and f"valid/tailndcg@{CUT}" not in keys
+    write_report([found], study, tmp_path)
+    assert METHOD in (tmp_path / "report.html").read_text(encoding="utf-8")

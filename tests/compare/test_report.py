@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,10 +25,12 @@ from recbole_lpo.compare.report.tail_probability import less_the_mean
 from recbole_lpo.compare.report.write import write_report
 from recbole_lpo.compare.results import gather
 from recbole_lpo.compare.study import study_of
-from recbole_lpo.compare.summary import columns, notes
+from recbole_lpo.compare.summary import columns, mean, notes
 from recbole_lpo.compare.tables import markdown
 from recbole_lpo.compare.varied import varied_settings
 from recbole_lpo.errors import InputError
+from recbole_lpo.run_folder import METRICS, PER_USER
+from tests.compare import made_study
 from tests.compare.made_study import CUT, N_ITEMS, N_USERS, make_runs, study_of_methods
 
 fast = settings(max_examples=60, deadline=None)
@@ -122,6 +125,28 @@ def test_a_method_like_the_baseline_is_no_winner(tmp_path):
     said = statements(tmp_path, study_of_methods(["A", "B"]))
     assert said["Best overall"].answer == said["Best on the tail"].answer == "No method beats A"
     assert "above the curve" in said["More than adjusting A by popularity?"].answer
+
+
+@pytest.mark.parametrize(("dpo", "answer"), [((0.9, 0.30, 0.25), "No method beats SASRec"),
+                                             ((0.2, 0.05, 0.25), "SASRec, the baseline")])  # fmt: skip
+def test_a_row_with_other_users_is_never_named_with_the_figures_of_those_that_were_tested(
+    dpo, answer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(made_study, "STORY", {"SASRec": (0.9, 0.30, 0.25), "DPO": dpo, "GRU": (1.3, 0.6, 0.3)})
+    study = study_of_methods(["SASRec", "DPO", "GRU"])
+    make_runs(study, tmp_path)
+    for run in study.runs():
+        if run.method == "GRU":
+            users = pd.read_csv(run.folder(tmp_path) / PER_USER, dtype={"user": str, "target": str})
+            users[1:].to_csv(run.folder(tmp_path) / PER_USER, index=False)
+    (one,) = gather(study, tmp_path)
+    assert one.row("GRU").untested
+    assert mean(one.row("GRU").values(one.key())) > mean(one.row("SASRec").values(one.key()))
+    said = headline(one)[0]
+    assert said.answer == answer
+    assert "GRU" not in said.figures
+    if answer == "SASRec, the baseline":
+        assert f"{mean(one.row('SASRec').values(one.key())):.4f}; all others with its test users" in said.figures
 
 
 @pytest.mark.parametrize(
@@ -288,6 +313,40 @@ def test_the_probability_of_the_whole_tail_gives_the_papers_difference_of_means(
         slowly = probability[tail].mean() - probability.mean()
         found = less_the_mean(probability[tail].sum(), int(tail.sum()), len(tail))
         assert math.isclose(found, slowly, abs_tol=1e-12)
+
+
+def test_rows_that_rank_otherwise_than_the_first_say_so_below_the_table(tmp_path):
+    study = study_of_methods(["SASRec", "LPO", "DPO"])
+    make_runs(study, tmp_path)
+    for run in study.runs():
+        told = {"LPO": {"mask_history": True}, "DPO": {"logit_adjust": 0.2}}.get(run.method, {})
+        file = run.folder(tmp_path) / METRICS
+        metrics = json.loads(file.read_text())
+        file.write_text(json.dumps({**metrics, "protocol": metrics["protocol"] | told}))
+    said = notes(gather(study, tmp_path)[0])
+    assert [line for line in said if line.startswith(("SASRec:", "LPO:", "DPO:"))] == [
+        "LPO: Leave one out: each user's last item tests, the one before it validates, all items ranked, the user's "
+        "own history left out of the ranking.",
+        "DPO: as it was run, ranked with t = 0.2.",
+    ]
+
+
+def test_a_point_of_the_curve_without_adjustment_is_no_other_than_it_was_measured(tmp_path):
+    study = study_of_methods(["SASRec"])
+    make_runs(study, tmp_path)
+    users = read_per_user([run.folder(tmp_path) for run in study.runs()])
+    shifted = replace(users, rank=users.rank + 5, curve={0.0: users.rank})
+    assert shifted.value("ndcg", CUT, strength=0.0).mean() == users.value("ndcg", CUT).mean()
+    assert shifted.value("ndcg", CUT).mean() < users.value("ndcg", CUT).mean()
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.30000000000000004, 1.0, 2])
+def test_the_strength_of_a_column_of_ranks_is_read_back_to_the_last_digit(strength, tmp_path, monkeypatch):
+    monkeypatch.setattr(made_study, "STRENGTHS", (strength,))
+    study = study_of_methods(["SASRec"])
+    make_runs(study, tmp_path)
+    users = read_per_user([run.folder(tmp_path) for run in study.runs()])
+    assert list(users.curve) == [strength]
 
 
 def test_the_table_says_how_far_a_method_is_over_the_curve_of_the_baseline(tmp_path):

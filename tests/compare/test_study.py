@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from recbole_lpo.compare.study import Run, study_of
+from recbole_lpo.compare.varied import varied_settings
 from recbole_lpo.errors import InputError
 from tests.conftest import toy_rows, write_atomic
 
@@ -124,7 +125,10 @@ def test_other_vectors_of_the_same_name_make_another_folder(tmp_path):
     settings = {"model": "SASRec", "data_path": data_path, "content_file": [str(vectors)]}
     folder = Run("SASRec", "toy", 1, settings).folder(tmp_path)
     vectors.write_bytes(b"same" * 2)
-    assert Run("SASRec", "toy", 1, settings).folder(tmp_path) != folder
+    of_others = Run("SASRec", "toy", 1, settings).folder(tmp_path)
+    assert of_others != folder
+    vectors.with_suffix(".tokens").write_text("i1\ni2\n")
+    assert Run("SASRec", "toy", 1, settings).folder(tmp_path) != of_others
 
 
 def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
@@ -144,6 +148,7 @@ def test_no_name_of_a_row_leaves_the_output_folder(tmp_path):
         ("runs: {SASRec: {seed: 3}}\ndatasets: [a]", "seed: a comparison sets it"),
         ("runs: {SASRec: }\ndatasets: [a]\nsettings: {model: Pop}", "model: a comparison sets it"),
         ("runs: {SASRec: }\ndatasets: [a]\nbaseline: SASrec", "Did you mean 'SASRec'"),
+        ('runs: {"a\\ab": {model: SASRec}}\ndatasets: [a]', "text that can be printed"),
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: 0", "seeds = 0"),
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: [1, 1]", "different whole numbers"),
         ("runs: {SASRec: }\ndatasets: [a]\nseeds: many", "seeds = many"),
@@ -191,11 +196,19 @@ def test_a_row_takes_what_a_search_found_for_its_model_and_dataset_and_tells_the
     assert [study.n_trials(*row) for row in rows] == [3, 0, 0]
 
 
+def test_a_row_that_names_what_was_searched_has_its_own_value(tmp_path):
+    text = "datasets: [toy]\nruns: {tuned: {model: LPOSASRec}, fast: {model: LPOSASRec, learning_rate: 0.01}}"
+    study = study_of(file=written(tmp_path, text), tuned=[searched(tmp_path / "search")])
+    assert {run.method: run.settings["learning_rate"] for run in study.runs()} == {"tuned": 0.003, "fast": 0.01}
+    [varied] = varied_settings(study)
+    assert (varied.setting, varied.rows) == ("learning_rate", [(0.003, "tuned"), (0.01, "fast")])
+
+
 def test_the_reference_that_a_search_was_held_to_gives_way_to_that_of_the_row(tmp_path):
-    found = searched(tmp_path / "search", "DPOSASRec", best="{learning_rate: 0.003, pref_reference: runs/of-one-seed}")
+    found = searched(tmp_path / "search", "DPOSASRec", best="{pref_reference: runs/of-one-seed, pref_beta: 0.5}")
     study = study_of(file=written(tmp_path, ON_A_REFERENCE), tuned=[found])
     own = next(run for run in study.runs() if (run.method, run.seed) == ("DPO", 4))
-    assert own.settings["learning_rate"] == 0.003
+    assert own.settings["pref_beta"] == 0.5
     assert "pref_reference" not in own.settings
     assert own.told(tmp_path)["pref_reference"] == str(own.reference.folder(tmp_path).resolve())
     assert own.reference.seed == 4

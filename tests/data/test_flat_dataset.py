@@ -25,10 +25,11 @@ from recbole_lpo.data.checked_dataset import CheckedDataset
 from recbole_lpo.data.flat_dataset import FlatSequentialDataset, last_two_held_out
 from recbole_lpo.data.history import HistoryIndex
 from recbole_lpo.data.loading import load_dataset, split_dataset
-from recbole_lpo.data.popularity import head_tail_split
+from recbole_lpo.data.popularity import head_tail_split, training_events
 from recbole_lpo.data.prefix_rows import PrefixRows
 from recbole_lpo.data.runs import runs
 from recbole_lpo.settings import SplitSettings
+from recbole_lpo.trainer.lpo_trainer import trainer_class
 from tests.conftest import REAL_DATA, SMALL, toy_rows, write_atomic
 
 RECBOLES_DATA = Path(recbole.__file__).parent / "dataset_example"
@@ -359,6 +360,38 @@ def test_files_divided_beforehand_stay_recboles(tmp_path):
     dataset = load_dataset(config_of({**divided, "alias_of_item_id": ["item_id_list"]}))
     assert type(dataset) is SequentialDataset
     assert [len(part) for part in dataset.build()] == [9, 9, 9]
+
+
+def test_rows_of_files_divided_beforehand_are_trained_on_as_they_are_and_counted_in_the_order_of_their_lengths(
+    tmp_path,
+):
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float"
+    # Longest first; the histories of u2 do not go on from each other.
+    rows = [
+        ("u1", "a b c", "d", 1),
+        ("u1", "a b", "c", 1),
+        ("u1", "a", "b", 1),
+        ("u2", "e", "f", 1),
+        ("u2", "g h", "i", 1),
+    ]
+    for part in ("train", "valid", "test"):
+        path = write_atomic(tmp_path / "data", f"d.{part}", rows, header)
+        (path / "d").mkdir(exist_ok=True)
+        (path / f"d.{part}" / f"d.{part}.inter").rename(path / "d" / f"d.{part}.inter")
+    divided = {
+        "dataset": "d",
+        "data_path": str(path),
+        "benchmark_filename": ["train", "valid", "test"],
+        "load_col": None,
+    }
+    config = config_of({**divided, "alias_of_item_id": ["item_id_list"]})
+    train, _, _ = split_dataset(config, load_dataset(config))
+    users, items = training_events(train._dataset)
+    names = train._dataset.field2id_token["item_id"][items]
+    assert ["".join(names[users == user]) for user in (1, 2)] == ["abcd", "efi"]
+    model = config.model_class(config, train._dataset)
+    trainer = trainer_class(config["MODEL_TYPE"], "SASRec")(config, model)
+    assert trainer._pack(train) is None
 
 
 @pytest.mark.parametrize(

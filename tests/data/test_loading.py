@@ -315,6 +315,27 @@ def test_lines_between_two_stray_quotation_marks_are_not_swallowed():
     assert "a quotation mark opens here" in refusal_of_rows(rows)
 
 
+def test_a_stray_quotation_mark_in_any_column_is_refused_before_rows_are_lost():
+    reviews = ["fine", '"best ever', "fine", 'good"', "fine"]
+    rows = [f"u1\ti{number}\t{number}\t{review}" for number, review in enumerate(reviews)]
+    said = refusal_of("\n".join([f"{HEADER}\treview:token_seq", *rows, ""]))
+    assert said.startswith(f"{FILE}: line 3: review is 'best ever\\nu1")
+
+
+def test_quotation_marks_that_close_where_they_open_are_read_as_recbole_reads_them(toy):
+    path = Path(toy["data_path"]) / "toy" / "toy.item"
+    path.write_text(path.read_text().replace("c1", '"c1"', 1).replace("c2", 'c"2"', 1))
+    found = load_dataset(Config("SASRecF", None, None, {**SMALL, **toy, "selected_features": ["class"]}))
+    assert found.item_num == 41
+
+
+def test_a_stray_quotation_mark_among_the_items_is_refused_where_a_model_reads_them(toy):
+    path = Path(toy["data_path"]) / "toy" / "toy.item"
+    path.write_text(path.read_text().replace("c1", '"c1', 1).replace("c2", 'c2"', 1))
+    with pytest.raises(InputError, match=r"toy\.item: line 3: class is 'c1.*quotation mark opens here"):
+        load_dataset(Config("SASRecF", None, None, {**SMALL, **toy, "selected_features": ["class"]}))
+
+
 @pytest.mark.parametrize("header", [HEADER + "\tuser_id:token", HEADER + "\tx:foo"])
 def test_a_column_twice_or_of_an_unknown_type_is_refused(header):
     assert refusal_of(f"{header}\n1\t2\t3\t4\n").startswith(f"{FILE}: ")

@@ -545,3 +545,12 @@ def test_general_and_sequential_models_are_measured_on_the_same_users_and_target
         last = trainer.last_evaluation
         found.append((dict(zip(last.user.tolist(), last.target.tolist(), strict=True)), last.sizes()))
     assert found[0] == found[1]
+
+
+def test_a_list_ends_where_no_candidate_is_left(toy_settings):
+    settings = {**toy_settings, "eval_args": {"mode": "uni4"}, "epochs": 1, "metrics": ["Coverage", "TailShare"]}
+    found = recbole_lpo.run("Pop", None, None, {**settings, "topk": [5, 10], "valid_metric": "Coverage@5"}, quiet=True)
+    # The held-out item and four others are all that can be listed.
+    for metric in ("coverage", "tailshare"):
+        assert found["test"][f"{metric}@5"] == found["test"][f"{metric}@10"]
+    assert 0 < found["test"]["coverage@10"] <= 1

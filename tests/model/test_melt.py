@@ -201,3 +201,8 @@ def test_the_command_trains_the_model_first_and_the_run_can_be_read_and_gone_on_
     assert main(["run", "--resume=short", "--epochs=3"]) == 0
     assert json.loads((tmp_path / "short" / "metrics.json").read_text())["test"] == metrics["test"]
     assert main(["recommend", "--run_dir=whole", "--users=u1,u2"]) == 0
+
+
+def test_histories_of_one_item_are_refused_as_nothing_is_left_of_them_to_learn_from(trained):
+    with pytest.raises(InputError, match="MAX_ITEM_LIST_LENGTH = 1 with MELTSASRec"):
+        prepared({**trained, "MAX_ITEM_LIST_LENGTH": 1})

@@ -205,6 +205,15 @@ def test_other_training_settings_get_a_reference_of_their_own(trained, tmp_path)
     assert len(list((tmp_path / "runs" / "toy" / "SASRec").iterdir())) == 2
 
 
+def test_other_attributes_of_the_items_get_a_reference_of_their_own(tmp_path):
+    settings = {**SMALL, **write_toy(tmp_path / "data"), "epochs": 1, "selected_features": ["class"]}
+    items = tmp_path / "data" / "toy" / "toy.item"
+    for text in (items.read_text(), items.read_text().replace("c2", "c1")):
+        items.write_text(text)
+        recbole_lpo.run("DPOSASRecF", config_dict=settings, quiet=True)
+    assert len(list((tmp_path / "runs" / "toy" / "SASRecF").iterdir())) == 2
+
+
 def test_a_reference_of_another_catalogue_is_refused(trained, tmp_path):
     other = {**trained[0], "data_path": str(write_atomic(tmp_path, "toy", toy_rows(n_items=41, seed=5)))}
     with pytest.raises(InputError, match="another catalogue"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -71,6 +73,38 @@ def test_every_target_comes_once_an_epoch_with_enough_of_its_history(step, toy):
     for history, target in found:
         whole = [one for one, other in expected if other == target and one[len(one) - len(history) :] == history]
         assert any(len(history) >= min(len(one), 8 - step + 1) for one in whole)
+
+
+@pytest.mark.parametrize("targets", [1, 2, 3, 7, 64, 10_000])
+@pytest.mark.parametrize("step", [1, 8])
+def test_an_epoch_has_as_many_batches_as_it_says_and_none_is_empty(targets, step, toy):
+    config, train, _ = built("LPOSASRec", toy)
+    sequences = packed(config, train, window_step=step, batch_targets=targets)
+    for epoch in range(3):
+        sizes = [len(batch.target) for batch in sequences.epoch(epoch)]
+        assert len(sizes) == len(sequences)
+        assert min(sizes) > 0 and sum(sizes) == sequences.n_targets
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 50), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_rows_of_any_sizes_are_cut_into_batches_without_an_empty_one(counts, targets, epoch):
+    users = np.repeat(np.arange(len(counts)), np.array(counts) + 1).astype(np.int32)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recbole_lpo.data.sequences.training_events", lambda dataset: (users, np.ones_like(users)))
+        sequences = PackedSequences(None, max_length=50, window_step=25, batch_targets=targets, seed=0)
+    batches = list(sequences.row_numbers(epoch))
+    assert len(batches) == len(sequences) and all(map(len, batches))
+    assert sorted(torch.cat(batches).tolist()) == list(range(sum(map(len, batches))))
+
+
+def test_without_shuffling_every_epoch_has_the_same_batches_in_the_same_order(toy):
+    config, train, _ = built("LPOSASRec", toy)
+    first, second, shuffled = (
+        [batch.target.tolist() for batch in packed(config, train, shuffle=shuffle).epoch(epoch)]
+        for shuffle, epoch in [(False, 0), (False, 1), (True, 1)]
+    )
+    assert first == second != shuffled
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch_alone(toy):

@@ -35,6 +35,7 @@ RUNS = {
     "rivals, prefix rows": {"model": "LPOCaser"},
     "self-play": {"model": "LPOSASRec", "pref_negatives": "self_play", "pref_self_play_top": 10},
     "a reference": {"model": "DPOSASRec"},
+    "a reference, mixed precision": {"model": "DPOSASRec", "enable_amp": True},
     "sampled negatives": {"model": "GBCESASRec"},
     "warm-up and schedule": {"model": "LPOSASRec", "warmup_ratio": 0.4, "lr_schedule": "linear"},
     "sparse optimizer states": {"model": "SASRec", "learner": "adagrad", "item_softmax": "chunked"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,16 @@ def test_a_folder_with_something_else_in_it_is_refused(command, tmp_path, capsys
     (tmp_path / "out" / "thesis.tex").write_text("mine")
     assert main(command) == 2
     assert "holds something that is no search" in capsys.readouterr().err
+
+
+def test_a_search_does_not_go_on_over_other_data(command, toy, tmp_path, capsys):
+    short = [*(flag for flag in command if not flag.startswith(("--trials", "--epochs"))), "--epochs=1"]
+    assert main([*short, "--trials=1"]) == 0
+    file = Path(toy["data_path"]) / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "u1\ti3\t99\n")
+    assert main([*short, "--trials=2"]) == 2
+    assert "belongs to another search, which differs in data" in capsys.readouterr().err
+    assert len(finished(tmp_path)) == 1
 
 
 def test_without_optuna_the_extra_is_named(command, monkeypatch, capsys):

@@ -33,7 +33,8 @@ def _best(one: DatasetResults, group: str, question: str) -> Statement:
     means = {row.method: mean(row.values(key)) for row in one.rows}
     means = {method: value for method, value in means.items() if value == value}
     if not means:
-        return Statement(question, "No figure", f"No finished run has {key}.")
+        missing = f"No finished run has {key}." if one.cut else "The runs have no metric of lists."
+        return Statement(question, "No figure", missing)
     highest = max(means, key=means.get)
     shown = f"{one.key().upper()} {means[highest]:.4f}"
     if len(means) == 1:
@@ -43,13 +44,18 @@ def _best(one: DatasetResults, group: str, question: str) -> Statement:
     if not tested:
         why = "the baseline has no finished run" if one.row(one.baseline) is None else "the runs have other test users"
         return Statement(question, "Not tested", f"{highest} has the highest mean, {shown}; {why}.")
+    # A mean over other users says nothing beside these.
+    means = {method: means[method] for method in (one.baseline, *(row.method for row in tested)) if method in means}
+    highest = max(means, key=means.get)
+    shown = f"{one.key().upper()} {means[highest]:.4f}"
     better = [row for row in tested if is_clear(row.tests[key]) and row.tests[key].mean > 0]
     if not better:
         best = max(tested, key=lambda row: means[row.method])
         clause = f"{best.method} comes nearest: {_difference(best, key)}"
         worse = all(is_clear(row.tests[key]) for row in tested)
         if worse:
-            return Statement(question, f"{one.baseline}, the baseline", f"{shown}; all others are below it. {clause}.")
+            below = "all others" if len(tested) == len(others) else "all others with its test users"
+            return Statement(question, f"{one.baseline}, the baseline", f"{shown}; {below} are below it. {clause}.")
         if highest != one.baseline:
             clause = f"{highest} has the highest mean, {shown}, but its difference could be chance: "
             clause += _difference(best, key)

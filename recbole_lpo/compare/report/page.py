@@ -113,7 +113,7 @@ def _table(one: DatasetResults, look: Look) -> Markup:
     )
     return element(
         "div",
-        element("h3", f"All figures, at {one.cut}"),
+        element("h3", one.headed("All figures")),
         element("div", table, class_="scroll"),
         element("p", "Mean ± standard deviation over seeds. Best of a column bold, second underlined.", class_="note"),
         *(element("p", note, class_="note") for note in notes(one)),
