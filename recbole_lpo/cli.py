@@ -15,7 +15,7 @@ from recbole_lpo.errors import InputError, RunError, did_you_mean
 from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import resume, run
-from recbole_lpo.registry import is_model, model_names, unknown_model
+from recbole_lpo.registry import is_model, models_are_called, unknown_model
 from recbole_lpo.table import result_table
 from recbole_lpo.tune import tune_cli
 from recbole_lpo.user_backbones import import_plugins
@@ -40,7 +40,7 @@ options of run
   --model, -m NAME[,NAME]   models, ours and RecBole's alike; measured under one protocol
   --dataset, -d NAME        <data_path>/NAME/NAME.inter; ml-100k comes with RecBole
   --config_files="A B"      yaml files of settings, later ones over earlier ones
-  --preset=NAME             paper | published_code | log_prob
+  --preset=NAME             paper | published_code | log_prob | recommended
   --resume=DIR              go on with a run that was killed or interrupted; with more --epochs also with a finished one
   --nproc=N                 train with N processes (or: torchrun --nproc_per_node=N run_recbole_lpo.py ...)
   --quiet                   no progress bars, only the table
@@ -108,9 +108,20 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
     if command not in modules:
         names = ["run", *_SETTINGS_COMMANDS, *modules]
         raise InputError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")
-    parser = argparse.ArgumentParser(prog=f"recbole-lpo {command}", allow_abbrev=False)
+    parser = _Parser(prog=f"recbole-lpo {command}", allow_abbrev=False)
     modules[command].add_arguments(parser)
     return modules[command].main(parser.parse_args(rest))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse answers wrong input with all options of the command, and the reason last."""
+
+    def error(self, message: str):
+        wrong = message.removeprefix("unrecognized arguments: ")
+        if wrong == message:
+            raise InputError(f"{self.prog}: {message}. `{self.prog} --help` shows what it takes.")
+        near = did_you_mean(wrong.partition("=")[0], self._option_string_actions)
+        raise InputError(f"{self.prog}: does not take {wrong}.{near} `{self.prog} --help` shows what it takes.")
 
 
 def _doctor():
@@ -142,7 +153,7 @@ def _run(arguments: list[str]) -> int:
     files = str(given.pop("config_files", "")).split()
     models = _names(given.pop("model", None) or _from_files(files, "model"))
     if not models:
-        raise InputError(f"--model is missing. Models: {', '.join(model_names())}.")
+        raise InputError(f"--model is missing, as --model=LPOSASRec. {models_are_called()}")
     unknown = [name for name in models if not is_model(name)]
     if unknown:
         raise unknown_model(unknown[0])

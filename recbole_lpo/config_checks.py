@@ -44,6 +44,13 @@ WHOLE_NUMBERS = frozenset(
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 # The arguments of torch's clip_grad_norm_.
 _CLIPPING = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}
+# What commands other than `run` are told beside settings.
+_OPTIONS = {
+    "models": "compare", "datasets": "compare", "study": "compare", "baseline": "compare", "tuned": "compare",
+    "figures": "compare", "seeds": "compare and tune", "jobs": "compare and tune", "output": "compare and tune",
+    "space": "tune", "trials": "tune", "timeout": "tune", "objectives": "tune", "pruner": "tune", "storage": "tune",
+    "sampler_seed": "tune", "engine": "tune",
+}  # fmt: skip
 _INTERVAL_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
 _NUMBER = r"\s*-?(?:\d+(?:\.\d*)?|inf)\s*"
 _INTERVAL = re.compile(rf"[\[(]{_NUMBER},{_NUMBER}[\])]")
@@ -56,7 +63,9 @@ def check_keys(given: dict[str, Any]) -> None:
     for key in given:
         if key in known:
             continue
-        match = nearest(key, known, cutoff=0.8)
+        if key in _OPTIONS:
+            raise InputError(f"{key}: is no setting, but an option of `recbole-lpo` {_OPTIONS[key]}.")
+        match = nearest(key, [*known, *_OPTIONS], cutoff=0.8)
         if match:
             raise InputError(f"{key}: there is no such setting. Did you mean {match!r}?")
         logging.getLogger().warning(

@@ -78,7 +78,7 @@ def _recbole_can_be_imported() -> str:
     return "" if hasattr(recbole.quick_start, "run_recbole") else "recbole.quick_start has no run_recbole"
 
 
-_CHECKS: dict[str, Callable[[], str]] = {
+_CHECKS: dict[str, Callable[[], str | None]] = {
     "import of RecBole": _recbole_can_be_imported,
     "loss of every objective": self_check.losses_are_right,
     "softmax over all items": self_check.softmax_is_right,
@@ -90,13 +90,15 @@ _CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
-def _outcome(name: str, check: Callable[[], str]) -> dict[str, Any]:
-    """A check finds a problem or an empty text; an error in it is a problem too, so that the report still comes out."""
+def _outcome(name: str, check: Callable[[], str | None]) -> dict[str, Any]:
+    """A check finds a problem or an empty text, or None where there is nothing to check; an error in it is a problem
+    too, so that the report still comes out."""
     try:
         problem = check()
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    return {"name": name, "ok": not problem, "detail": problem or "ok"}
+    detail = "none here, not checked" if problem is None else problem or "ok"
+    return {"name": name, "ok": not problem, "detail": detail}
 
 
 def _as_text(found: dict[str, Any]) -> str:

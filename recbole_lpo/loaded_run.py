@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recbole.utils import init_seed
+from recbole.utils import ModelType, init_seed
 
 from recbole_lpo.config import Config
 from recbole_lpo.core.popularity import HeadTailSplit
@@ -18,7 +18,7 @@ from recbole_lpo.distributed.ranks import ranks_of
 from recbole_lpo.errors import InputError
 from recbole_lpo.model.content import attach_content
 from recbole_lpo.resume import made_with
-from recbole_lpo.run_folder import CHECKPOINTS, read_settings
+from recbole_lpo.run_folder import CHECKPOINTS, METRICS, read_settings
 from recbole_lpo.trainer.checkpoint import BEST, load_checkpoint, put_weights, token_map_hash
 from recbole_lpo.trainer.lpo_trainer import trainer_class
 from recbole_lpo.trainer.recbole_checkpoint import read_recbole_checkpoint
@@ -52,7 +52,7 @@ def prepare(config: Config) -> LoadedRun:
     dataset = load_dataset(config)
     train_data, valid_data, test_data = split_dataset(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
-    model = config.model_class(config, train_data._dataset)
+    model = _built(config, train_data._dataset)
     # Models of ours have it by now, RecBole's own do not.
     attach_content(model, config, train_data._dataset)
     model.to(config["device"])
@@ -67,6 +67,25 @@ def prepare(config: Config) -> LoadedRun:
         # Weights are the same everywhere by now; dropout and negatives are each process's own.
         init_seed(ranks_of(config).own_seed(config["seed"]), config["reproducibility"])
     return LoadedRun(config, dataset, train_data, valid_data, test_data, model, trainer)
+
+
+def _built(config: Config, train_dataset):
+    if config["MODEL_TYPE"] == ModelType.CONTEXT and config["LABEL_FIELD"] not in train_dataset.inter_feat:
+        raise InputError(
+            f"model = {config['model']}: learns from labels, and {config['dataset']} has no column "
+            f"{config['LABEL_FIELD']!r}. Name it by LABEL_FIELD, or make it of another, as threshold: {{'rating': 3}}; "
+            "load_col must name what is read."
+        )
+    try:
+        return config.model_class(config, train_dataset)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError) or not config.model_class.__module__.startswith("recbole."):
+            raise
+        # RecBole looks at what a model needs where it uses it.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"model = {config['model']}: RecBole cannot make it with these settings and this dataset ({reason})."
+        ) from error
 
 
 def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> LoadedRun:
@@ -90,6 +109,12 @@ def load(run_dir: str | Path, config_dict: dict[str, Any] | None = None) -> Load
             "Figures are of the data as it is now.",
             folder,
             config["dataset"],
+        )
+    if not (folder / METRICS).is_file():
+        logging.getLogger().warning(
+            "%s: its training has not finished; these are its best weights so far. Go on with --resume=%s.",
+            folder,
+            folder,
         )
     prepared.trainer.eval_collector.data_collect(prepared.train_data)
     prepared.trainer.run_dir = folder

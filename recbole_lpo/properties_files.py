@@ -16,6 +16,7 @@ from recbole_lpo.errors import InputError, did_you_mean
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the files inside the package; a checkout has them at its top level.
 PROPERTIES = _PACKAGE / "properties" if (_PACKAGE / "properties").is_dir() else _PACKAGE.parent / "properties"
+_LIST_OF_WORDS = re.compile(r"\[\s*[A-Za-z_]\w*\s*(,\s*[A-Za-z_]\w*\s*)*\]")
 _WORDS = {"true": True, "false": False, "~": None}
 
 
@@ -30,14 +31,17 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a yaml file; an empty file is an empty mapping. Raises InputError with the line that is wrong."""
+def read_yaml(path: str | Path, *, named_by: str = "--config_files") -> dict[str, Any]:
+    """The mapping in a yaml file; an empty file is an empty mapping. Raises InputError with the line that is wrong.
+
+    named_by: what the user names it by.
+    """
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
         # Refuses lists that hold themselves, and whole numbers too long for Python to write down.
         json.dumps(content, default=str, skipkeys=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such settings file. Check --config_files.") from None
+        raise InputError(f"{path}: there is no such file. Check {named_by}.") from None
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable yaml file: {reason}") from None
@@ -63,7 +67,8 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def parse_value(text: Any) -> Any:
-    """What a typed value means: a Python literal, true or false in any case, `~` for None, or else the text itself.
+    """What a typed value means: a Python literal, a list of plain words as [Hit,NDCG], true or false in any case, `~`
+    for None, or else the text itself.
 
     RecBole passes such strings through `eval`; here a value is only ever data. What is not a string is left as it is,
     but for numpy's numbers, which become Python's: a search draws them, and no settings file can hold them.
@@ -77,5 +82,7 @@ def parse_value(text: Any) -> Any:
         # Fails on a whole number too long for Python to write down, which a hexadecimal one can be.
         repr(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        if _LIST_OF_WORDS.fullmatch(text):
+            return [word.strip() for word in text[1:-1].split(",")]
         return _WORDS.get(text.lower(), text)
     return value if value is None or isinstance(value, str | int | float | list | tuple | dict) else text

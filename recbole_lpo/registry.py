@@ -23,6 +23,7 @@ from recbole_lpo.config import convert_given, load_internal_settings
 from recbole_lpo.errors import InputError, did_you_mean
 from recbole_lpo.evaluator.collector import TailCollector
 from recbole_lpo.evaluator.metrics import METRICS
+from recbole_lpo.model import OBJECTIVE_NAMES, TRANSFER_NAMES
 from recbole_lpo.model.backbones import BACKBONES
 from recbole_lpo.trainer.lpo_trainer import LPOTrainer
 from recbole_lpo.trainer.run_log import tensorboard_writer
@@ -99,8 +100,16 @@ def unknown_model(name: str) -> InputError:
     refusal = recbole_lpo.model.refusal(name)
     if refusal:
         return InputError(f"model = {name}: {refusal}")
-    names = model_names()
-    return InputError(f"model = {name}: unknown.{did_you_mean(name, names)} Models: {', '.join(names)}.")
+    return InputError(f"model = {name}: unknown.{did_you_mean(name, model_names())} {models_are_called()}")
+
+
+def models_are_called() -> str:
+    """What names there are; all of them would fill a screen."""
+    methods = ", ".join((*OBJECTIVE_NAMES, *TRANSFER_NAMES))
+    return (
+        f"Ours have the name of a method before that of a backbone, as LPOSASRec: {methods} before "
+        f"{', '.join(BACKBONES)}. RecBole's have their own, as LightGCN."
+    )
 
 
 def model_names() -> list[str]:
@@ -163,10 +172,15 @@ def _wrap_get_model() -> None:
             if importlib.util.find_spec(module):
                 return getattr(importlib.import_module(module), model_name)
             return original(model_name)
-        except (ValueError, ModuleNotFoundError, AttributeError):
+        except (ValueError, ModuleNotFoundError, AttributeError) as error:
             # For a name that it does not know RecBole's search ends in its LightGBM and XGBoost models, and so in
             # "No module named lightgbm".
             if is_model(model_name):
+                if isinstance(error, ModuleNotFoundError):
+                    raise InputError(
+                        f"model = {model_name}: needs the package {error.name}, which is not installed: pip install "
+                        f"{error.name}."
+                    ) from None
                 raise
         raise unknown_model(model_name)
 

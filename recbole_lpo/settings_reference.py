@@ -9,7 +9,7 @@ import sys
 from dataclasses import fields
 from functools import cache
 
-from recbole_lpo.properties_files import PROPERTIES
+from recbole_lpo.properties_files import PROPERTIES, read_yaml
 from recbole_lpo.settings import GROUPS
 from recbole_lpo.validated import allowed
 
@@ -52,19 +52,36 @@ def reference() -> str:
             kind, text, file = _comments()[spec.name]
             range_ = allowed(spec.metadata).removeprefix(" Allowed: ").removesuffix(".") or "any"
             meaning = spec.metadata["meaning"]
-            # The comment often begins with the same words, and says more.
-            meaning = text if text.startswith(meaning) else f"{meaning}. {text}"
+            meaning = text if _begins_alike(meaning, text) else f"{meaning}. {text}"
+            meaning += _starts_otherwise(spec.name, spec.default)
             cells = (f"`{spec.name}`", kind, f"`{_as_typed(spec.default)}`", range_, meaning, f"[{file}]({file})")
             parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         parts.append("")
     return "\n".join(parts)
 
 
+def _begins_alike(meaning: str, text: str) -> bool:
+    """Whether a comment begins with what is meant, in about the same words, and then says more."""
+    words, others = (re.findall(r"\w+", one.lower()) for one in (meaning, text))
+    first = set(others[: len(words) + 2])
+    return sum(word in first for word in words) >= 0.7 * len(words)
+
+
+def _starts_otherwise(name: str, default: object) -> str:
+    """The values of the files of objectives that differ from the default."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((PROPERTIES / "objective").glob("*.yaml")):
+        value = read_yaml(path).get(name, default)
+        if value != default:
+            found.setdefault(_as_typed(value), []).append(path.stem)
+    return f" ({'; '.join(value + ' with ' + ', '.join(names) for value, names in found.items())})" if found else ""
+
+
 @cache
 def _comments() -> dict[str, tuple[str, str, str]]:
     """(type and unit, meaning, file) of every setting that a yaml file documents; the first file counts."""
     found: dict[str, tuple[str, str, str]] = {}
-    first = [PROPERTIES / "overall.yaml", PROPERTIES / "objective" / "lpo.yaml"]
+    first = [PROPERTIES / "overall.yaml", *(PROPERTIES / "objective" / f"{name}.yaml" for name in ("lpo", "dpo"))]
     for path in [*first, *sorted(PROPERTIES.rglob("*.yaml"))]:
         open_key = None
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -160,6 +160,15 @@ def test_presets_and_settings_files_reach_the_run(in_workplace, capsys, tmp_path
         (["--model=LPOSASRec", "--dataset=toy", "--seed=1", "--seed=2"], ["seed", "twice"]),
         (["--model=LPOSASRec", "--dataset=toy", "toy"], ["toy", "--key=value"]),
         (["recomend"], ["recomend", "recommend"]),
+        (["--models=SASRec", "--dataset=toy"], ["--model is missing", "--model=LPOSASRec"]),
+        (["--model=LPOSASRec", "--dataset=toy", "--jobs=2"], ["jobs", "option of `recbole-lpo` compare and tune"]),
+        (["compare", "--models=Pop", "--datasets=toy", "--sedes=2"], ["sedes", "Did you mean 'seeds'?"]),
+        (["compare", "--study=none.yaml"], ["none.yaml", "Check --study"]),
+        (["evaluate"], ["--run_dir --recbole_checkpoint is required", "`recbole-lpo evaluate --help`"]),
+        (["evaluate", "--run_dir=x", "--tokp=[5]"], ["does not take --tokp=[5]", "Did you mean '--topk'?"]),
+        (["--model=Pop", "--dataset=tyo"], ["tyo", "Did you mean 'toy'?", "--name=tyo --source=csv --input=FILE"]),
+        (["--model=FM", "--dataset=toy"], ["FM: learns from labels", "'label'", "threshold"]),
+        (["--model=S3Rec", "--dataset=toy"], ["S3Rec: RecBole cannot make it", "Field [class] not defined"]),
         (["--model=LPOSASRec", "--dataset=toy", "--tail_split_ratio=0"], ["head", "0"]),
     ],
 )
@@ -171,6 +180,32 @@ def test_wrong_input_is_one_clear_line_and_exit_code_2(arguments, words, in_work
     assert "Traceback" not in err
     for word in words:
         assert word in err
+
+
+@pytest.mark.parametrize("model", ["LightGBM", "XGBoost"])
+def test_a_model_of_a_library_that_is_missing_is_refused_with_its_name(model, in_workplace, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    code, _, err = answer(capsys, f"--model={model}", "--dataset=toy")
+    assert code == 2
+    assert err == (
+        f"error: model = {model}: needs the package lightgbm, which is not installed: pip install lightgbm.\n"
+    )
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_lpo", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("recbole-lpo ")
+
+
+def test_an_unfinished_run_is_measured_with_a_warning(finished, in_workplace, capsys, caplog, tmp_path):
+    folder = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    evaluated(capsys, folder)
+    assert "has not finished" not in caplog.text
+    (folder / "metrics.json").unlink()
+    evaluated(capsys, folder)
+    assert f"{folder}: its training has not finished; these are its best weights so far" in caplog.text
 
 
 def test_a_failing_model_does_not_cost_the_table_of_those_before_it(in_workplace, capsys):

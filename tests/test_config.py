@@ -440,6 +440,8 @@ def test_a_value_that_is_no_text_is_left_as_it_is(value):
         ("true", True), ("FALSE", False), ("None", None), ("~", None), ("1e-3", 0.001), ("[5, 10]", [5, 10]),
         ("('a', 1)", ("a", 1)), ("{'LS': 'valid_and_test'}", {"LS": "valid_and_test"}), ("NDCG@10", "NDCG@10"),
         ("a/b", "a/b"), ("1/0", "1/0"), ("os", "os"), ("[1, 2", "[1, 2"), ("[5,inf)", "[5,inf)"), ("", ""),
+        ("[Hit, TailNDCG]", ["Hit", "TailNDCG"]), ("[categories]", ["categories"]), ("[5,inf]", "[5,inf]"),
+        ("[a,]", "[a,]"), ("[]", []),
         ("...", "..."), ("2j", "2j"), ("b'x'", "b'x'"), ("{1, 2}", "{1, 2}"), ("{[]: 1}", "{[]: 1}"), ("\x00", "\x00"),
         ("(" * 5000, "(" * 5000), (HOSTILE, HOSTILE),
     ],

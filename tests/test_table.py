@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from recbole_lpo.table import result_table
+from recbole_lpo.table import caption, result_table
 
 RUN = {
     "model": "LPOSASRec",
@@ -102,3 +102,9 @@ def test_metrics_without_a_column_get_a_line():
 
 def test_a_run_without_any_list_metric_has_no_empty_table():
     assert result_table([RUN | {"test": {"gauc": 0.75}}]).startswith("LPOSASRec: gauc 0.7500")
+
+
+def test_models_that_read_histories_of_different_lengths_say_so():
+    runs = [changed(model=name, protocol={"max_history": n}) for name, n in (("SASRec", 50), ("Caser", 10))]
+    assert "Items of a history that are read: SASRec 50, Caser 10." in caption(runs)
+    assert not any("Items of a history" in line for line in caption(runs[:1]))

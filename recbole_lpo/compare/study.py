@@ -145,7 +145,7 @@ def study_of(
     `reference_of`, the row that is its reference policy), `baseline` (name of a row). tuned: folders of searches.
     Raises InputError naming what is wrong.
     """
-    found = read_yaml(file) if file else {}
+    found = read_yaml(file, named_by="--study") if file else {}
     for key in found:
         if key not in _KEYS:
             raise InputError(

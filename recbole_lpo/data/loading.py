@@ -15,7 +15,8 @@ from recbole.utils import ModelType
 from recbole_lpo.data.checked_dataset import CheckedDataset
 from recbole_lpo.data.checks import check_interaction_file
 from recbole_lpo.data.flat_dataset import FlatSequentialDataset
-from recbole_lpo.errors import InputError
+from recbole_lpo.data.known_datasets import KNOWN_DATASETS
+from recbole_lpo.errors import InputError, did_you_mean
 
 # Whole numbers beyond this are not exact in float32, in which RecBole keeps times.
 _FLOAT32_EXACT = 2**24
@@ -142,11 +143,15 @@ def _find_files(config) -> list[Path]:
     names = [f"{name}.{suffix}.inter" for suffix in suffixes] if suffixes else [f"{name}.inter"]
     missing = [file for file in names if not (folder / file).is_file()]
     if missing:
+        there = [path.parent.name for path in folder.parent.glob("*/*.inter") if path.stem == path.parent.name]
+        make = f"--dataset={name} --download` (or with --input=FILE)"
+        if name not in KNOWN_DATASETS:
+            make = f"--name={name} --source=csv --input=FILE`"
         raise InputError(
-            f"dataset = {name}: {folder / missing[0]} is not there. Two ways to get it: make it from the raw files "
-            f"with `recbole-lpo prepare --dataset={name} --output={folder.parent} --download` (or with --input=FILE), "
-            "or point --data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own "
-            "download no longer works."
+            f"dataset = {name}: {folder / missing[0]} is not there.{did_you_mean(name, there)} Two ways to get it: "
+            f"make it from the raw files with `recbole-lpo prepare --output={folder.parent} {make}, or point "
+            "--data_path at the folder that holds it as <data_path>/<dataset>/<dataset>.inter. RecBole's own download "
+            "no longer works."
         )
     return [folder / file for file in names]
 

@@ -89,7 +89,7 @@ def read_space(path: str | Path) -> Space:
     step]; logint: [low, high]. Bounds are the values themselves. Raises InputError that names the setting, what it has
     and what is allowed, for an empty range too.
     """
-    found = read_yaml(path)
+    found = read_yaml(path, named_by="--space")
     if not found:
         raise InputError(f"{path}: is empty. Write a line for each setting to search, as {_EXAMPLE}.")
     return {name: _of_yaml(name, value, str(path)) for name, value in found.items()}
