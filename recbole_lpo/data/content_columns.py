@@ -69,7 +69,10 @@ def _header(path: Path, text: AtomicText) -> dict[str, str]:
         with path.open(encoding=text.encoding) as file:
             cells = file.readline().rstrip("\r\n").split(text.field_separator)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file. It must hold what is known of the items.") from None
+        raise InputError(
+            f"{path}: there is no such file. It must hold what is known of the items: "
+            "`recbole-lpo prepare --item_metadata=FILE` writes it."
+        ) from None
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     split = [cell.partition(":") for cell in cells]
