@@ -344,47 +344,29 @@ def test_general_models_have_recboles_rows_from_a_checked_file(toy):
     assert type(load_dataset(config_of(toy, "BPR"))) is CheckedDataset
 
 
-def test_files_divided_beforehand_stay_recboles(tmp_path):
+def divided_beforehand(tmp_path, rows):
+    """Settings of data whose training, validation and test file have the same rows, (user, history, target, time)."""
     header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float"
-    rows = [(f"u{user}", "i1 i2", f"i{user % 5}", 3) for user in range(9)]
     for part in ("train", "valid", "test"):
         path = write_atomic(tmp_path / "data", f"d.{part}", rows, header)
         (path / "d").mkdir(exist_ok=True)
         (path / f"d.{part}" / f"d.{part}.inter").rename(path / "d" / f"d.{part}.inter")
-    divided = {
-        "dataset": "d",
-        "data_path": str(path),
-        "benchmark_filename": ["train", "valid", "test"],
-        "load_col": None,
-    }
-    dataset = load_dataset(config_of({**divided, "alias_of_item_id": ["item_id_list"]}))
+    parts = {"benchmark_filename": ["train", "valid", "test"], "load_col": None, "alias_of_item_id": ["item_id_list"]}
+    return {"dataset": "d", "data_path": str(path), **parts}
+
+
+def test_files_divided_beforehand_stay_recboles(tmp_path):
+    rows = [(f"u{user}", "i1 i2", f"i{user % 5}", 3) for user in range(9)]
+    dataset = load_dataset(config_of(divided_beforehand(tmp_path, rows)))
     assert type(dataset) is SequentialDataset
     assert [len(part) for part in dataset.build()] == [9, 9, 9]
 
 
-def test_rows_of_files_divided_beforehand_are_trained_on_as_they_are_and_counted_in_the_order_of_their_lengths(
-    tmp_path,
-):
-    header = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float"
+def test_rows_divided_beforehand_are_trained_on_as_they_are_and_counted_in_the_order_of_their_lengths(tmp_path):
     # Longest first; the histories of u2 do not go on from each other.
-    rows = [
-        ("u1", "a b c", "d", 1),
-        ("u1", "a b", "c", 1),
-        ("u1", "a", "b", 1),
-        ("u2", "e", "f", 1),
-        ("u2", "g h", "i", 1),
-    ]
-    for part in ("train", "valid", "test"):
-        path = write_atomic(tmp_path / "data", f"d.{part}", rows, header)
-        (path / "d").mkdir(exist_ok=True)
-        (path / f"d.{part}" / f"d.{part}.inter").rename(path / "d" / f"d.{part}.inter")
-    divided = {
-        "dataset": "d",
-        "data_path": str(path),
-        "benchmark_filename": ["train", "valid", "test"],
-        "load_col": None,
-    }
-    config = config_of({**divided, "alias_of_item_id": ["item_id_list"]})
+    rows = [("u1", "a b c", "d", 1), ("u1", "a b", "c", 1), ("u1", "a", "b", 1)]
+    rows += [("u2", "e", "f", 1), ("u2", "g h", "i", 1)]
+    config = config_of(divided_beforehand(tmp_path, rows))
     train, _, _ = split_dataset(config, load_dataset(config))
     users, items = training_events(train._dataset)
     names = train._dataset.field2id_token["item_id"][items]
