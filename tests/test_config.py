@@ -398,7 +398,7 @@ def test_a_file_that_is_no_text_is_refused_in_one_line():
 
 
 def test_a_file_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match=r"^absent\.yaml: there is no such settings file"):
+    with pytest.raises(InputError, match=r"^absent\.yaml: there is no such file\. Check --config_files"):
         config(files=["absent.yaml"])
 
 
@@ -480,7 +480,7 @@ def test_a_number_that_a_search_has_drawn_is_a_number_of_python(drawn, value):
         ("teacher", "__import__('os')", ["teacher", "name of a model"]),
         ("enable_amp", "perhaps", ["enable_amp", "perhaps", "True or False"]),
         ("user_inter_num_interval", "5", ["user_inter_num_interval", "5", "[5,inf)"]),
-        ("item_inter_num_interval", "[a,b]", ["item_inter_num_interval", "[a,b]"]),
+        ("item_inter_num_interval", "[a,b]", ["item_inter_num_interval", "['a', 'b']"]),
     ],
 )
 def test_a_value_that_recbole_would_stumble_over_later_is_refused_at_once(key, value, words):

@@ -42,7 +42,7 @@ def test_all_is_well_here(found):
         "rank of the target": "ok",
         "draws of rivals": "ok",
         "training, saving and loading": "ok",
-        "GPU": "ok",
+        "GPU": "ok" if torch.cuda.is_available() else "none here, not checked",
         "writing files here": "ok",
     }
 

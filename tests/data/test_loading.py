@@ -187,8 +187,13 @@ def test_counts_after_a_filter_of_the_users_own_are_only_warned_of(caplog):
 def test_a_missing_dataset_is_refused_with_the_two_ways_to_get_it():
     message = refusal()
     assert message.startswith(f"dataset = d: {FILE} is not there. Two ways to get it: ")
-    assert "`recbole-lpo prepare --dataset=d --output=data --download`" in message
+    assert "`recbole-lpo prepare --output=data --name=d --source=csv --input=FILE`" in message
     assert "<data_path>/<dataset>/<dataset>.inter" in message
+
+
+def test_a_missing_dataset_of_the_literature_can_be_downloaded():
+    with pytest.raises(InputError, match="`recbole-lpo prepare --output=data --dataset=ml-1m --download`"):
+        load_dataset(Config("Pop", "ml-1m", None, {**SMALL, "data_path": "data"}))
 
 
 def test_a_missing_part_of_a_divided_dataset_is_named():
