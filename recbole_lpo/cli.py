@@ -9,9 +9,10 @@ from typing import Any
 
 from recbole_lpo import embed_items_cli, evaluate_cli, recommend_cli, settings_reference
 from recbole_lpo.compare import compare_cli
+from recbole_lpo.config_checks import known_keys
 from recbole_lpo.data import prepare_cli
 from recbole_lpo.distributed.group import launched, speaks_first, writes
-from recbole_lpo.errors import InputError, RunError, did_you_mean
+from recbole_lpo.errors import InputError, RunError, did_you_mean, nearest
 from recbole_lpo.interruption import Interrupted, interruptible
 from recbole_lpo.properties_files import parse_value, read_yaml
 from recbole_lpo.quick_start import resume, run
@@ -51,6 +52,7 @@ option of every command
 
 `recbole-lpo COMMAND --help` shows the options of the other commands.
 """
+_OPTIONS = ("model", "dataset", "config_files", "preset", "resume", "nproc", "quiet")
 _ALIASES = {"-m": "--model", "-d": "--dataset"}
 _FLAGS = ("quiet", "figures")
 _PLUGIN = "--plugin="
@@ -96,7 +98,7 @@ def _dispatch(arguments: list[str], plugins: list[str]) -> int:
         sys.stdout.write(f"recbole-lpo {__version__}\n")
         return DONE
     if command == "run":
-        return _run(rest)
+        return _run(rest, plugins)
     if launched() is not None:
         raise InputError(f"{command}: torchrun starts the command `run` alone. Start this one without it.")
     if command in _SETTINGS_COMMANDS:
@@ -136,17 +138,34 @@ def _with_settings(module, arguments: list[str], plugins: list[str]) -> int:
         sys.stdout.write(module.HELP)
         return DONE if arguments else WRONG_INPUT
     try:
-        return module.main(parse_settings(arguments), plugins)
+        given = parse_settings(arguments)
+        _check_options(given, module.OPTIONS, plugins)
+        return module.main(given, plugins)
     except Interrupted as stop:
         said = f"{stop}: what is finished is kept, and the same command goes on from there."
         raise Interrupted(stop.number, said) from None
 
 
-def _run(arguments: list[str]) -> int:
+def _check_options(given: dict[str, Any], own: Sequence[str], plugins: list[str]) -> None:
+    """Refuse options of other commands, and what is spelt like one of this command: neither is a setting, and the
+    command would go on without it. A plugin's model may have settings of any name."""
+    if plugins:
+        return
+    for key in given.keys() - {*own} - known_keys():
+        near = nearest(key, own, cutoff=0.8)
+        of = [f"`recbole-lpo {name}`" for name, module in _SETTINGS_COMMANDS.items() if key in module.OPTIONS]
+        if of:
+            raise InputError(f"--{key}: is an option of {' and '.join(of)}.")
+        if near:
+            raise InputError(f"--{key}: there is no such option. Did you mean '--{near}'?")
+
+
+def _run(arguments: list[str], plugins: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         sys.stdout.write(_HELP)
         return DONE if arguments else WRONG_INPUT
     given = parse_settings(arguments)
+    _check_options(given, _OPTIONS, plugins)
     quiet = bool(given.pop("quiet", False))
     if "resume" in given:
         return _resume(given, quiet)

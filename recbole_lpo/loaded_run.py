@@ -70,11 +70,14 @@ def prepare(config: Config) -> LoadedRun:
 
 
 def _built(config: Config, train_dataset):
-    if config["MODEL_TYPE"] == ModelType.CONTEXT and config["LABEL_FIELD"] not in train_dataset.inter_feat:
+    # Where negatives are sampled RecBole makes the labels of them, later.
+    sampled = config["train_neg_sample_args"]["distribution"] != "none"
+    from_labels = config["MODEL_TYPE"] == ModelType.CONTEXT and not sampled
+    if from_labels and config["LABEL_FIELD"] not in train_dataset.inter_feat:
         raise InputError(
             f"model = {config['model']}: learns from labels, and {config['dataset']} has no column "
             f"{config['LABEL_FIELD']!r}. Name it by LABEL_FIELD, or make it of another, as threshold: {{'rating': 3}}; "
-            "load_col must name what is read."
+            "load_col must name what is read. Or have negatives sampled (train_neg_sample_args)."
         )
     try:
         return config.model_class(config, train_dataset)

@@ -197,10 +197,10 @@ def evaluate(
     """
     if on not in ("test", "valid"):
         raise InputError(f"on = {on}: must be test or valid.")
-    strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust or ()]
     loaded = run_dir if isinstance(run_dir, LoadedRun) else load(run_dir, config_dict)
     if logit_adjust is None:
-        strengths = [loaded.trainer.run_settings.eval_logit_adjust]
+        logit_adjust = [loaded.trainer.run_settings.eval_logit_adjust]
+    strengths = [RunSettings(eval_logit_adjust=strength).eval_logit_adjust for strength in logit_adjust]
     data = loaded.test_data if on == "test" else loaded.valid_data
     if not data:
         split = loaded.config["eval_args"]["split"]

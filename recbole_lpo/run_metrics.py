@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from recbole.utils import ModelType
+
 from recbole_lpo.config import Config
 from recbole_lpo.loaded_run import LoadedRun
 from recbole_lpo.settings import RunSettings
@@ -75,7 +77,7 @@ def protocol(config: Config, measured: Measured) -> dict[str, Any]:
         "mask_history": config["eval_mask_history"],
         "logit_adjust": measured.logit_adjust,
         "neighbours": _neighbours(config),
-        "max_history": config["MAX_ITEM_LIST_LENGTH"],
+        "max_history": config["MAX_ITEM_LIST_LENGTH"] if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else None,
         "valid_metric": config["valid_metric"],
         "ties": "middle rank, rounded up",
         "tied_users": measured.evaluation.n_ties if measured.evaluation else None,

@@ -96,7 +96,7 @@ def caption(runs: Sequence[dict[str, Any]]) -> list[str]:
     )
     unlike = {run["model"]: _ranking(run["protocol"]) for run in runs}
     lines += [f"{name}: {ranking}." for name, ranking in unlike.items() if ranking != _ranking(protocol)]
-    lengths = {run["model"]: run["protocol"].get("max_history") for run in runs}
+    lengths = {run["model"]: length for run in runs if (length := run["protocol"].get("max_history"))}
     if len(set(lengths.values())) > 1:
         lines.append(
             f"Items of a history that are read: {', '.join(f'{name} {length}' for name, length in lengths.items())}."

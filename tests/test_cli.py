@@ -160,9 +160,14 @@ def test_presets_and_settings_files_reach_the_run(in_workplace, capsys, tmp_path
         (["--model=LPOSASRec", "--dataset=toy", "--seed=1", "--seed=2"], ["seed", "twice"]),
         (["--model=LPOSASRec", "--dataset=toy", "toy"], ["toy", "--key=value"]),
         (["recomend"], ["recomend", "recommend"]),
-        (["--models=SASRec", "--dataset=toy"], ["--model is missing", "--model=LPOSASRec"]),
-        (["--model=LPOSASRec", "--dataset=toy", "--jobs=2"], ["jobs", "option of `recbole-lpo` compare and tune"]),
-        (["compare", "--models=Pop", "--datasets=toy", "--sedes=2"], ["sedes", "Did you mean 'seeds'?"]),
+        (["--dataset=toy"], ["--model is missing", "--model=LPOSASRec"]),
+        (["--models=SASRec", "--dataset=toy"], ["--models: is an option of `recbole-lpo compare`."]),
+        (
+            ["--model=LPOSASRec", "--dataset=toy", "--jobs=2"],
+            ["--jobs", "`recbole-lpo compare` and `recbole-lpo tune`"],
+        ),
+        (["compare", "--models=Pop", "--datasets=toy", "--sedes=2"], ["--sedes", "Did you mean '--seeds'?"]),
+        (["tune", "--model=Pop", "--dataset=toy", "--prunner=none"], ["--prunner", "Did you mean '--pruner'?"]),
         (["compare", "--study=none.yaml"], ["none.yaml", "Check --study"]),
         (["evaluate"], ["--run_dir --recbole_checkpoint is required", "`recbole-lpo evaluate --help`"]),
         (["evaluate", "--run_dir=x", "--tokp=[5]"], ["does not take --tokp=[5]", "Did you mean '--topk'?"]),
@@ -192,10 +197,16 @@ def test_a_model_of_a_library_that_is_missing_is_refused_with_its_name(model, in
     )
 
 
+def test_a_model_of_labels_learns_from_negatives_that_are_sampled(in_workplace, capsys):
+    sampled = "--train_neg_sample_args={'distribution': 'uniform', 'sample_num': 1}"
+    code, out, err = answer(capsys, "--model=FM", "--dataset=toy", *QUICK, sampled)
+    assert code == 0, err
+    assert "tail HR" in out
+
+
 def test_the_module_is_the_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "recbole_lpo", "--version"], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-m", "recbole_lpo", "--version"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("recbole-lpo ")
 
 

@@ -524,7 +524,9 @@ def test_recboles_own_config_refuses_a_misspelt_setting_of_ours_in_a_file_for_ou
     [
         ({"clip_grad_norm": 1.0}, r"clip_grad_norm = 1\.0: must say the norm, as \{'max_norm': 5\.0\}"),
         ({"clip_grad_norm": {"max": 1.0}}, "clip_grad_norm"),
-        ({"clip_grad_norm": {"max_norm": "much"}}, "clip_grad_norm: max_norm = 'much': must be a number"),
+        ({"clip_grad_norm": {"max_norm": "much"}}, "clip_grad_norm = {'max_norm': 'much'}: must say the norm"),
+        ({"clip_grad_norm": {"max_norm": 0}}, "clip_grad_norm"),
+        ({"clip_grad_norm": {"max_norm": [5]}}, "clip_grad_norm"),
         ({"learner": "adamm"}, r"learner = adamm: unknown\. Did you mean 'adam'\?"),
         ({"learner": "sparse_adam"}, "no model here has the sparse gradients that it needs"),
         ({"n_layers": 0}, "n_layers = 0 with n_heads = 2: a transformer has a layer or more"),
@@ -539,7 +541,10 @@ def test_what_would_end_the_first_step_or_train_something_else_is_refused_before
     ("model", "given"),
     [
         ("SASRec", {"clip_grad_norm": {"max_norm": 5, "norm_type": 2}}),
+        ("SASRec", {"clip_grad_norm": {}}),
+        ("SASRec", {"clip_grad_norm": None}),
         ("SASRec", {"learner": "AdamW"}),
+        ("SASRec", {"output": "a setting of one's own"}),
         ("LightGCN", {"n_layers": 0}),
     ],
 )

@@ -48,14 +48,16 @@ options
 """
 
 
+_NAMING = ("models", "datasets", "seeds", "study", "baseline", "output", "tuned")
+OPTIONS = (*_NAMING, "jobs", "figures", "config_files")
+
+
 def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
     """Run a comparison from the parsed command line; returns the exit code: 1 where a run failed.
 
     plugins: modules of the user's that every run imports first.
     """
-    options = {
-        name: given.pop(name, None) for name in ("models", "datasets", "seeds", "study", "baseline", "output", "tuned")
-    }
+    options = {name: given.pop(name, None) for name in _NAMING}
     jobs, figures = given.pop("jobs", 1), given.pop("figures", False)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise InputError(f"--jobs={jobs}: must be a whole number >= 1.")

@@ -10,6 +10,8 @@ from recbole_lpo.data.content_columns import AtomicText, read_columns
 from recbole_lpo.errors import InputError
 
 TOKENS = ".tokens"
+# What files of vectors end with, where they are no atomic files.
+VECTORS = (".npy", ".parquet", ".safetensors", TOKENS)
 # Names under which a parquet file may hold the items.
 _ITEM_NAMES = ("item_id", "item", "token", "asin", "id")
 

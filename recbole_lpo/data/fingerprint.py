@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 
-from recbole_lpo.data.content_vectors import tokens_path
+from recbole_lpo.data.content_vectors import VECTORS, tokens_path
 
 
 def fingerprint(files: Iterable[Path]) -> list[tuple[str, str]]:
@@ -18,9 +19,10 @@ def fingerprint(files: Iterable[Path]) -> list[tuple[str, str]]:
 
 def data_fingerprint(folder: Path, dataset: str, content_files: Iterable[str | Path] = ()) -> list[tuple[str, str]]:
     """`fingerprint` of all that a run may read of a dataset: its atomic files (their parts too, where it was divided
-    beforehand), files of vectors, and the item tokens beside these."""
+    beforehand), and of files of vectors, with the item tokens beside them, those that it is told of."""
     vectors = [Path(file) for file in content_files]
-    return fingerprint({*folder.glob(f"{dataset}.*"), *vectors, *map(tokens_path, vectors)})
+    atomic = {path for path in folder.glob(f"{escape(dataset)}.*") if path.suffix not in VECTORS}
+    return fingerprint({*atomic, *vectors, *map(tokens_path, vectors)})
 
 
 @lru_cache(maxsize=256)

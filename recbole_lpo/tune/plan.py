@@ -62,6 +62,9 @@ class Plan:
         """The name of the study: the same for the same search on any machine, another for another search."""
         told = self.told()
         told["settings"] = {key: value for key, value in self.settings.items() if key not in PLACES}
+        if not self.data:
+            # As searches were called that were begun before they knew their data.
+            del told["data"]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:10]
         return f"{self.dataset}-{self.model}-{digest}"
 

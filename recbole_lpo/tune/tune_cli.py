@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ _DEFAULTS = {
     "seeds": 1, "sampler_seed": 2020, "jobs": 1, "storage": None, "output": None, "engine": "optuna",
 }  # fmt: skip
 _OF_RAY = {"address": None, "cpus_per_trial": 1, "gpus_per_trial": 0}
+OPTIONS = (*_DEFAULTS, *_OF_RAY, "config_files")
 
 
 def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
@@ -84,7 +86,7 @@ def main(given: dict[str, Any], plugins: Sequence[str] = ()) -> int:
     plan = _plan(options, settings)
     check_plan(plan)
     output = Path(options["output"] or Path("tune") / f"{plan.dataset}-{plan.model}")
-    _take(output, plan)
+    plan = _take(output, plan)
     if _is_ray(options):
         sys.stdout.write(
             search_on_ray(plan, output, total=trials, jobs=jobs, timeout=timeout, plugins=plugins, **of_ray)
@@ -159,13 +161,25 @@ def _plan(options: dict[str, Any], settings: dict[str, Any]) -> Plan:
     )
 
 
-def _take(output: Path, plan: Plan) -> None:
-    """Make the folder ours, or see that it is: it may hold nothing, or this very search."""
-    told = json.loads(json.dumps(plan.told()))
+def _take(output: Path, plan: Plan) -> Plan:
+    """Make the folder ours, or see that it is: it may hold nothing, or this very search.
+
+    Returns the search as the folder knows it.
+    """
     try:
         earlier = read_told(output / PLAN)
+        if earlier is not None and "data" not in earlier:
+            # Begun before searches knew their data.
+            plan = replace(plan, data=())
+        told = json.loads(json.dumps(plan.told()))
         if earlier is not None:
-            changed = [key for key in told if told[key] != earlier.get(key) and key != "settings"]
+            if told["data"] != earlier.get("data", []):
+                raise InputError(
+                    f"output = {output}: the files of {plan.dataset} have changed since this search was begun, and "
+                    "trials on other data cannot be compared. Put the old files back, or name another folder with "
+                    "--output."
+                )
+            changed = [key for key in told.keys() - {"settings", "data"} if told[key] != earlier.get(key)]
             here, there = told["settings"], earlier.get("settings", {})
             changed += [key for key in {**here, **there} if key not in PLACES and here.get(key) != there.get(key)]
             if changed:
@@ -177,6 +191,7 @@ def _take(output: Path, plan: Plan) -> None:
             raise InputError(f"output = {output}: holds something that is no search. Name another folder.")
         output.mkdir(parents=True, exist_ok=True)
         write_whole(output / PLAN, (json.dumps(told, indent=2) + "\n").encode())
+        return plan
     except OSError as error:
         raise InputError(f"output = {output}: cannot be written to: {error.strerror}.") from None
 

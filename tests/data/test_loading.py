@@ -327,6 +327,18 @@ def test_a_stray_quotation_mark_in_any_column_is_refused_before_rows_are_lost():
     assert said.startswith(f"{FILE}: line 3: review is 'best ever\\nu1")
 
 
+def test_a_file_with_separators_and_line_ends_in_quotation_marks_is_read_as_recbole_reads_it(toy):
+    folder = Path(toy["data_path"]) / "toy"
+    inter, items = (pd.read_csv(folder / f"toy.{kind}", sep="\t", dtype=str) for kind in ("inter", "item"))
+    items["title:token_seq"] = [f"Story {n}, The\n(1995)" if n % 2 else f"Story {n}, The" for n in range(len(items))]
+    inter["review:token_seq"] = "good,\nvery good"
+    inter.to_csv(folder / "toy.inter", index=False)
+    items.to_csv(folder / "toy.item", index=False)
+    settings = {**SMALL, **toy, "field_separator": ",", "selected_features": ["class"]}
+    found = load_dataset(Config("SASRecF", None, None, settings))
+    assert (found.item_num, found.inter_num) == (41, len(inter))
+
+
 def test_quotation_marks_that_close_where_they_open_are_read_as_recbole_reads_them(toy):
     path = Path(toy["data_path"]) / "toy" / "toy.item"
     path.write_text(path.read_text().replace("c1", '"c1"', 1).replace("c2", 'c"2"', 1))

@@ -210,6 +210,8 @@ def test_other_attributes_of_the_items_get_a_reference_of_their_own(tmp_path):
     items = tmp_path / "data" / "toy" / "toy.item"
     for text in (items.read_text(), items.read_text().replace("c2", "c1")):
         items.write_text(text)
+        # Not read by the run.
+        (items.parent / "toy.class.npy").write_text(text)
         recbole_lpo.run("DPOSASRecF", config_dict=settings, quiet=True)
     assert len(list((tmp_path / "runs" / "toy" / "SASRecF").iterdir())) == 2
 

@@ -11,6 +11,7 @@ import pytest
 
 from recbole_lpo.cli import main
 from recbole_lpo.properties_files import read_yaml
+from recbole_lpo.tune import tune_cli
 from tests.conftest import SMALL
 from tests.run_folders import start_and_kill
 
@@ -110,8 +111,21 @@ def test_a_search_does_not_go_on_over_other_data(command, toy, tmp_path, capsys)
     file = Path(toy["data_path"]) / "toy" / "toy.inter"
     file.write_text(file.read_text() + "u1\ti3\t99\n")
     assert main([*short, "--trials=2"]) == 2
-    assert "belongs to another search, which differs in data" in capsys.readouterr().err
+    assert "the files of toy have changed since this search was begun" in capsys.readouterr().err
     assert len(finished(tmp_path)) == 1
+
+
+def test_a_search_that_was_begun_before_searches_knew_their_data_goes_on(command, tmp_path, capsys, monkeypatch):
+    short = [*(flag for flag in command if not flag.startswith(("--trials", "--epochs"))), "--epochs=1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(tune_cli, "data_fingerprint", lambda *files: ())
+        assert main([*short, "--trials=1"]) == 0
+    plan = tmp_path / "out" / "tune.json"
+    told = json.loads(plan.read_text())
+    assert told.pop("data") == []
+    plan.write_text(json.dumps(told))
+    assert main([*short, "--trials=2"]) == 0
+    assert len(finished(tmp_path)) == 2
 
 
 def test_without_optuna_the_extra_is_named(command, monkeypatch, capsys):
