@@ -179,7 +179,7 @@ def _take(output: Path, plan: Plan) -> Plan:
                     "trials on other data cannot be compared. Put the old files back, or name another folder with "
                     "--output."
                 )
-            changed = [key for key in told.keys() - {"settings", "data"} if told[key] != earlier.get(key)]
+            changed = [key for key in told if key not in ("settings", "data") and told[key] != earlier.get(key)]
             here, there = told["settings"], earlier.get("settings", {})
             changed += [key for key in {**here, **there} if key not in PLACES and here.get(key) != there.get(key)]
             if changed:
