@@ -70,11 +70,16 @@ def _begins_alike(meaning: str, text: str) -> bool:
 def _starts_otherwise(name: str, default: object) -> str:
     """The values of the files of objectives that differ from the default."""
     found: dict[str, list[str]] = {}
-    for path in sorted((PROPERTIES / "objective").glob("*.yaml")):
-        value = read_yaml(path).get(name, default)
+    for objective, settings in _of_objectives().items():
+        value = settings.get(name, default)
         if value != default:
-            found.setdefault(_as_typed(value), []).append(path.stem)
+            found.setdefault(_as_typed(value), []).append(objective)
     return f" ({'; '.join(value + ' with ' + ', '.join(names) for value, names in found.items())})" if found else ""
+
+
+@cache
+def _of_objectives() -> dict[str, dict[str, object]]:
+    return {path.stem: read_yaml(path) for path in sorted((PROPERTIES / "objective").glob("*.yaml"))}
 
 
 @cache

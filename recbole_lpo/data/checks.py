@@ -19,6 +19,7 @@ _CHUNK_CHARACTERS = 1 << 20
 _TYPES = tuple(kind.value for kind in FeatureType)
 # What RecBole drops with a log line, and the token that it keeps for padding.
 NO_IDS = (*READ_AS_MISSING, "", "[PAD]")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _MEND = "Mend the file, or make it anew with `recbole-lpo prepare`."
 
 
@@ -161,7 +162,7 @@ def _check_swallowed(path: Path, chunk: pd.DataFrame, first_line: int, separator
     for name, cells in chunk.items():
         for row in np.flatnonzero(cells.str.contains(ends, na=False)):
             value = cells.iloc[row]
-            lines = len(value.splitlines()) - 1
+            lines = len(_LINE_END.findall(value))
             if value.count(separator) == lines * (len(chunk.columns) - 1) + lacking[row]:
                 raise InputError(
                     f"{path}: line {first_line + row}: {str(name).partition(':')[0]} is {value[:40]!r}...: a quotation "

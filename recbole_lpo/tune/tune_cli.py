@@ -168,7 +168,7 @@ def _take(output: Path, plan: Plan) -> Plan:
     """
     try:
         earlier = read_told(output / PLAN)
-        if earlier is not None and "data" not in earlier:
+        if earlier is not None and not earlier.get("data"):
             # Begun before searches knew their data.
             plan = replace(plan, data=())
         told = json.loads(json.dumps(plan.told()))

@@ -320,11 +320,17 @@ def test_lines_between_two_stray_quotation_marks_are_not_swallowed():
     assert "a quotation mark opens here" in refusal_of_rows(rows)
 
 
-def test_a_stray_quotation_mark_in_any_column_is_refused_before_rows_are_lost():
-    reviews = ["fine", '"best ever', "fine", 'good"', "fine"]
+@pytest.mark.parametrize(
+    ("first", "last"),
+    # The second has a line of its own for Python's splitlines, which ends no row of a file.
+    [('"best ever', 'good"'), ('"best ever\u2028', 'good"')],
+    ids=["in cells", "an odd line end"],
+)
+def test_a_stray_quotation_mark_in_any_column_is_refused_before_rows_are_lost(first, last):
+    reviews = ["fine", first, "fine", last, "fine"]
     rows = [f"u1\ti{number}\t{number}\t{review}" for number, review in enumerate(reviews)]
     said = refusal_of("\n".join([f"{HEADER}\treview:token_seq", *rows, ""]))
-    assert said.startswith(f"{FILE}: line 3: review is 'best ever\\nu1")
+    assert said.startswith(f"{FILE}: line 3: review is 'best ever")
 
 
 def test_a_file_with_separators_and_line_ends_in_quotation_marks_is_read_as_recbole_reads_it(toy):

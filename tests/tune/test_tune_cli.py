@@ -124,8 +124,10 @@ def test_a_search_that_was_begun_before_searches_knew_their_data_goes_on(command
     told = json.loads(plan.read_text())
     assert told.pop("data") == []
     plan.write_text(json.dumps(told))
-    assert main([*short, "--trials=2"]) == 0
-    assert len(finished(tmp_path)) == 2
+    # Twice: the first time writes the plan anew.
+    for n_trials in (2, 3):
+        assert main([*short, f"--trials={n_trials}"]) == 0
+        assert len(finished(tmp_path)) == n_trials
 
 
 def test_without_optuna_the_extra_is_named(command, monkeypatch, capsys):
